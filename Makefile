@@ -1,0 +1,50 @@
+# firstread: two commands matter, `make demo` and `make test`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.made-from-lock
+
+.PHONY: help demo test env lock lint types imports unit clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo [ARGS='--exit' | ARGS='--scans DIR']   everything on this machine, scans pushed through it"
+	@echo "make test                                        lint, types, import rules and the whole suite"
+	@echo "make env                                         the environment alone (.venv)"
+	@echo "make lock                                        renew requirements.lock from pyproject.toml (needs uv)"
+
+env: $(STAMP)
+
+# The lock carries the hash of every file that pip may install; a second `make env` finds the stamp newer and does nothing.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "firstread needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: env
+	@$(BIN)/firstread demo $(ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env
+	$(BIN)/mypy
+
+imports: env
+	$(BIN)/lint-imports
+
+unit: env
+	$(BIN)/pytest tests/unit $(ARGS)
+
+test: lint types imports
+	$(BIN)/pytest $(ARGS)
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --extra cpu --extra postgres --extra train --group dev pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

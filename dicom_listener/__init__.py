@@ -1,0 +1,1 @@
+"""The Application Entity that modalities push to."""

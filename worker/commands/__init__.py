@@ -1,0 +1,1 @@
+"""The commands of `firstread`, one file a kind; thin doors into the rooms."""

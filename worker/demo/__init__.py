@@ -1,0 +1,1 @@
+"""The demonstration: example scans, a stand-in PACS, one run on this machine."""

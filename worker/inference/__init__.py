@@ -1,0 +1,1 @@
+"""Inference: pixels, probabilities, triage."""

@@ -1,0 +1,1 @@
+"""Intake: what lies in the spool becomes rows and owed work."""

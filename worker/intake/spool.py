@@ -1,0 +1,149 @@
+"""The spool: accepted bytes, durable before we answer.
+
+An object arrives as `incoming/<name>.part`, is fsynced, renamed to `incoming/<name>.dcm`, and the directory fsynced:
+only then may `0x0000` be answered. Intake registers it in the database and moves it to `stored/<day>/<name>.dcm`. Names
+are made here, from the time of arrival and randomness, never from what a sender says; they sort by arrival. Each file
+is a DICOM file (PS3.10) with the data set byte for byte as it was sent. Files are made 0600, directories 0700.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Self
+
+PART = ".part"
+DCM = ".dcm"
+_TIME = "%Y%m%dT%H%M%S"
+
+
+def make_private(directory: Path) -> Path:
+    """Make a directory, and its parents, readable by nobody else."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def new_name() -> str:
+    """Return a name that sorts by arrival and cannot collide: `20261121T073000.123456789-1a2b3c4d5e6f7a8b`."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
+    return f"{moment}.{nanoseconds:09d}-{secrets.token_hex(8)}"
+
+
+def received_at(name: str) -> datetime:
+    """Return the time of arrival that a spool name carries (UTC)."""
+    moment, _, fraction = name.partition("-")[0].partition(".")
+    return datetime.strptime(moment, _TIME).replace(tzinfo=UTC, microsecond=int(fraction[:6] or 0))
+
+
+class Incoming:
+    """One object on its way in: write, then `commit` (durable) or leave (the partial file is removed)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = new_name()
+        self._directory = directory
+        self._part = directory / f"{self.name}{PART}"
+        descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        self._committed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        if not self._committed:
+            with contextlib.suppress(FileNotFoundError):
+                self._part.unlink()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data`; OSError (no space, not writable) goes to the caller, who answers A700."""
+        view = memoryview(data)
+        while view:
+            view = view[self.file.write(view) :]
+
+    def commit(self) -> Path:
+        """Make the bytes, then the name durable; return the path. Only after this may success be answered."""
+        os.fsync(self.file.fileno())
+        final = self._directory / f"{self.name}{DCM}"
+        self._part.rename(final)
+        self._committed = True
+        sync_directory(self._directory)
+        return final
+
+
+class Spool:
+    """The spool directory, seen from the listener (it writes) and from intake (it reads and files away)."""
+
+    def __init__(self, directory: Path, *, min_free_bytes: int = 0) -> None:
+        self.directory = directory
+        self.min_free_bytes = min_free_bytes
+        self.incoming_dir = make_private(directory / "incoming")
+        self.stored_dir = make_private(directory / "stored")
+
+    def receive(self) -> Incoming:
+        """Open a new object."""
+        return Incoming(self.incoming_dir)
+
+    def free_bytes(self) -> int:
+        """Return the free space of the file system, bytes."""
+        return shutil.disk_usage(self.directory).free
+
+    def has_room(self, size: int = 0) -> bool:
+        """Say whether `size` bytes would leave the free-space floor untouched."""
+        return self.free_bytes() - size >= self.min_free_bytes
+
+    def arrivals(self) -> list[Path]:
+        """Return the objects that wait for registration, oldest first."""
+        with os.scandir(self.incoming_dir) as entries:
+            names = [entry.name for entry in entries if entry.name.endswith(DCM)]
+        return [self.incoming_dir / name for name in sorted(names)]
+
+    def sweep_partials(self) -> int:
+        """Remove partial files that a crash left; to be called before the listener accepts. Returns how many."""
+        partials = [path for path in self.incoming_dir.iterdir() if path.suffix == PART]
+        for path in partials:
+            path.unlink(missing_ok=True)
+        return len(partials)
+
+    def filed_path(self, name: str) -> Path:
+        """Return where a registered object is kept: one directory a day."""
+        return self.stored_dir / name[:8] / f"{name}{DCM}"
+
+    def path(self, name: str) -> Path | None:
+        """Return where an object lies now: filed, or still among the arrivals after a crash; None if nowhere."""
+        return next((p for p in (self.filed_path(name), self.incoming_dir / f"{name}{DCM}") if p.is_file()), None)
+
+    def file_away(self, names: list[str]) -> None:
+        """Move registered objects out of the arrivals, durably; those already moved are left alone."""
+        touched: set[Path] = set()
+        for name in names:
+            target = self.filed_path(name)
+            make_private(target.parent)
+            with contextlib.suppress(FileNotFoundError):
+                (self.incoming_dir / f"{name}{DCM}").rename(target)
+                touched.add(target.parent)
+        for directory in (*touched, self.incoming_dir, self.stored_dir):
+            sync_directory(directory)
+
+    def discard(self, name: str) -> None:
+        """Remove an arrival whose bytes are registered and filed already (an identical resend)."""
+        (self.incoming_dir / f"{name}{DCM}").unlink(missing_ok=True)
+
+    def filed(self) -> Iterator[str]:
+        """Yield the names of all filed objects."""
+        for path in self.stored_dir.glob(f"*/*{DCM}"):
+            yield path.stem

@@ -1,0 +1,65 @@
+"""Structured logs: one line per event, with UIDs and never names."""
+
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+PATIENT_KEYS = frozenset({"patient_name", "patient_id", "patient_birth_date", "accession_number", "dataset", "ds"})
+"""Keys that must never reach a log line; a line that tries is written without them and says so."""
+
+
+def drop_patient_data(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Remove what names a patient, and leave a mark that a caller tried."""
+    offending = PATIENT_KEYS & event.keys()
+    for key in offending:
+        del event[key]
+    if offending:
+        event["withheld"] = sorted(offending)
+    return event
+
+
+def configure_logs(service: str, log_format: Literal["auto", "console", "json"] = "auto") -> None:
+    """Set up this process's log on standard error.
+
+    Parameters
+    ----------
+    service
+        Name of the service, on every line.
+    log_format
+        `console` for people, `json` for machines, `auto`: console on a terminal, else JSON.
+    """
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        drop_patient_data,
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    # What libraries log through the standard library joins the same stream in the same form.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+
+
+def get_logger(name: str) -> Any:
+    """Return a logger; `name` is the module that speaks."""
+    return structlog.get_logger(logger=name)

@@ -1,0 +1,67 @@
+"""Every Prometheus metric: its name, unit and help. Labels carry AE titles, modalities and models, never patients.
+
+Processes that run under `firstread up` share `PROMETHEUS_MULTIPROC_DIR` and the worklist shows them all; a service on
+its own serves its own at `METRICS_PORT`.
+"""
+
+import os
+from pathlib import Path
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+instances_received = Counter(
+    "firstread_instances_received",
+    "Instances registered by intake; a calling AE title that is not on the list is 'other'.",
+    ["calling_ae", "modality", "status"],
+)
+store_seconds = Histogram("firstread_store_seconds", "C-STORE request to DIMSE status.", buckets=SECONDS)
+work_pending = Gauge(
+    "firstread_work_pending", "Owed work not yet done.", ["kind", "model"], multiprocess_mode="livemostrecent"
+)
+work_oldest_seconds = Gauge(
+    "firstread_work_oldest_seconds",
+    "Age of the oldest owed work.",
+    ["kind", "model"],
+    multiprocess_mode="livemostrecent",
+)
+stage_seconds = Histogram(
+    "firstread_stage_seconds", "Time spent in a stage of the pipeline.", ["stage"], buckets=SECONDS
+)
+predictions = Counter(
+    "firstread_predictions", "Predictions committed, by label.", ["model", "version", "label", "flagged"]
+)
+prediction_probability = Histogram(
+    "firstread_prediction_probability",
+    "Probabilities given, by label: a drift shows here.",
+    ["model", "version", "label"],
+    buckets=tuple(step / 20 for step in range(1, 21)),
+)
+deliveries = Counter("firstread_deliveries", "Attempts to deliver a report.", ["destination", "status"])
+quarantined = Counter("firstread_quarantined", "Work given up after MAX_ATTEMPTS, for a person to look at.", ["kind"])
+spool_free_bytes = Gauge(
+    "firstread_spool_free_bytes", "Free space where accepted bytes are kept.", multiprocess_mode="livemostrecent"
+)
+batch_size = Histogram("firstread_batch_size", "Instances classified together.", buckets=(1, 2, 4, 8, 16, 32, 64))
+
+
+def shared_dir() -> Path | None:
+    """Return the directory that the processes under `up` share their metrics in, if any."""
+    path = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(path) if path else None
+
+
+def registry() -> CollectorRegistry:
+    """Return what `/metrics` shows: all processes where they share a directory, else this one."""
+    if shared_dir() is None:
+        return REGISTRY
+    combined = CollectorRegistry()
+    multiprocess.MultiProcessCollector(combined)  # type: ignore[no-untyped-call]
+    return combined
+
+
+def serve(port: int, host: str = "127.0.0.1") -> None:
+    """Serve this process's metrics at `http://host:port/metrics`; port 0 means off."""
+    if port:
+        start_http_server(port, addr=host, registry=registry())

@@ -1,0 +1,1 @@
+"""Reporting: what a result looks like outside, and its delivery."""

@@ -1,0 +1,1 @@
+"""The reading worklist: a page, a JSON interface, probes and metrics."""

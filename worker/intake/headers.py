@@ -1,0 +1,209 @@
+"""Headers: what registration needs of an object, read without its pixels and without trusting it.
+
+The file was written by our listener: the file meta information is ours, the data set is the sender's. Nothing in the
+data set may cost more than a bounded amount of memory: pixels and other large values are not read, a deflated data set
+is inflated up to a limit, nesting ends where Python's stack does.
+"""
+
+import contextlib
+import hashlib
+import re
+import warnings
+import zlib
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from pydicom.charset import convert_encodings
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import data_element_generator, read_dataset, read_file_meta_info
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from worker.errors import UnreadableObject
+
+HEADER_LIMIT = 32 << 20
+"""Bytes of a data set read, or inflated, to find its header."""
+
+LARGE_VALUE = 1 << 20
+"""Values longer than this, bytes, are left in the file."""
+
+PIXEL_GROUP = 0x7FE0
+PIXEL_TAGS = frozenset({Tag(0x7FE00008), Tag(0x7FE00009), Tag(0x7FE00010)})
+PREFIX_BYTES = 128 + 4 + 12
+"""Preamble, `DICM` and the element that says how long the file meta information is (PS3.10 7.1)."""
+
+UID_FORM = re.compile(r"[0-9.]{1,64}")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of the spool: the file meta information, the digests, and the header if it could be read.
+
+    Attributes
+    ----------
+    sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae
+        As the C-STORE request said.
+    sha256, dataset_sha256
+        Hexadecimal digests of the file and of the data set bytes alone.
+    header
+        The data set without pixels; empty when it could not be read.
+    has_pixels
+        Whether there is a Pixel Data element.
+    defect
+        Why the header could not be read, in words; empty when it could.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae: str
+    sha256: str
+    dataset_sha256: str
+    size_bytes: int
+    header: Dataset = field(default_factory=Dataset)
+    has_pixels: bool = False
+    defect: str = ""
+
+
+def read_object(path: Path) -> StoredObject:
+    """Read digests and header of an object in the spool.
+
+    Raises
+    ------
+    UnreadableObject
+        When even our own file meta information is not there: the file was not written by the listener.
+    OSError
+        When the file cannot be read.
+    """
+    meta = _own_meta(path)
+    start = PREFIX_BYTES + int(meta.FileMetaInformationGroupLength)
+    transfer_syntax = str(meta.get("TransferSyntaxUID", ""))
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks about single values; what matters ends as a defect
+        sha256, dataset_sha256 = _digests(file, start)
+        size = file.tell()
+        file.seek(start)
+        header, has_pixels, defect = _read_header(file, transfer_syntax)
+    return StoredObject(
+        sop_class_uid=str(meta.get("MediaStorageSOPClassUID", "")),
+        sop_instance_uid=str(meta.get("MediaStorageSOPInstanceUID", "")),
+        transfer_syntax_uid=transfer_syntax,
+        calling_ae=str(meta.get("SourceApplicationEntityTitle", "")).strip(),
+        sha256=sha256,
+        dataset_sha256=dataset_sha256,
+        size_bytes=size,
+        header=header,
+        has_pixels=has_pixels,
+        defect=defect or _emptiness(header, size - start, transfer_syntax),
+    )
+
+
+def text(header: Dataset, keyword: str, limit: int = 1024) -> str:
+    """Return an attribute as text, control characters removed, never longer than `limit`; empty when absent or bad."""
+    try:
+        value = header.get(keyword)
+        return "" if value is None else "".join(c for c in str(value) if c.isprintable()).strip()[:limit]
+    except Exception:  # noqa: BLE001 - a value that cannot be decoded counts as absent
+        return ""
+
+
+def stand_in_uid(*parts: str) -> str:
+    """Return a UID for what has none: 2.25 and 128 bits of a SHA-256 (PS3.5 B.2), the same for the same parts."""
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return f"2.25.{UUID(bytes=digest[:16], version=4).int}"
+
+
+def is_uid(value: str) -> bool:
+    """Say whether a value can be taken as a UID: 1 to 64 digits and dots."""
+    return UID_FORM.fullmatch(value) is not None
+
+
+def _own_meta(path: Path) -> FileMetaDataset:
+    try:
+        meta = read_file_meta_info(path)
+        int(meta.FileMetaInformationGroupLength)
+    except OSError:
+        raise
+    except Exception as error:
+        raise UnreadableObject(f"{path.name}: no file meta information of ours ({_short(error)})") from error
+    return meta
+
+
+def _digests(file: BinaryIO, start: int) -> tuple[str, str]:
+    whole, dataset = hashlib.sha256(), hashlib.sha256()
+    file.seek(0)
+    whole.update(file.read(start))
+    while block := file.read(1 << 20):
+        whole.update(block)
+        dataset.update(block)
+    return whole.hexdigest(), dataset.hexdigest()
+
+
+def _read_header(file: BinaryIO, transfer_syntax: str) -> tuple[Dataset, bool, str]:
+    """Return the header, whether pixels follow, and what is wrong; what was read before the defect is kept."""
+    found: list[BaseTag] = []
+
+    def at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        if tag in PIXEL_TAGS:
+            found.append(tag)
+        return bool(found) or tag.group > PIXEL_GROUP
+
+    raw: dict[BaseTag, RawDataElement | DataElement] = {}
+    defect = ""
+    try:
+        source: BinaryIO = file
+        limit: int | None = LARGE_VALUE
+        if transfer_syntax == DeflatedExplicitVRLittleEndian:
+            source, limit = BytesIO(_inflate(file)), None
+        implicit = transfer_syntax == ImplicitVRLittleEndian
+        little = transfer_syntax != ExplicitVRBigEndian
+        start = source.tell()
+        try:
+            raw = dict(read_dataset(source, implicit, little, stop_when=at_pixels, defer_size=limit).items())
+        except Exception as error:  # noqa: BLE001 - pydicom raises anything over hostile bytes; each is the sender's defect
+            defect = f"the data set cannot be read to its end ({type(error).__name__}: {_short(error)})"
+            source.seek(start)
+            for element in data_element_generator(source, implicit, little, at_pixels, limit):
+                raw[element.tag] = element
+    except Exception as error:  # noqa: BLE001 - as above; what was read before it counts
+        defect = defect or f"the data set cannot be read ({type(error).__name__}: {_short(error)})"
+    return _converted(raw), bool(found), defect
+
+
+def _converted(raw: dict[BaseTag, RawDataElement | DataElement]) -> Dataset:
+    """Convert what can be converted, so that a later look cannot fail; a single bad value counts as absent."""
+    lazy, header = Dataset(raw), Dataset()
+    character_set = raw.get(Tag("SpecificCharacterSet"))
+    if character_set is not None:
+        with contextlib.suppress(Exception):
+            lazy.set_original_encoding(False, True, convert_encodings(lazy.SpecificCharacterSet))
+    for tag, element in raw.items():
+        if isinstance(element, RawDataElement) and element.value is None and element.length:
+            continue  # too large to be of interest; left in the file
+        with contextlib.suppress(Exception):
+            header.add(lazy[tag])
+    return header
+
+
+def _inflate(file: BinaryIO) -> bytes:
+    """Inflate the start of a deflated data set, at most `HEADER_LIMIT` bytes (a bomb stays small)."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    out = bytearray()
+    while len(out) < HEADER_LIMIT and not inflater.eof and (block := file.read(1 << 16)):
+        out += inflater.decompress(block, HEADER_LIMIT - len(out))
+    return bytes(out)
+
+
+def _emptiness(header: Dataset, size: int, transfer_syntax: str) -> str:
+    if size == 0:
+        return "the data set is empty"
+    known = sum(1 for element in header if element.keyword)
+    return "" if known else f"the data set holds no DICOM element that can be read as {UID(transfer_syntax).name}"
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

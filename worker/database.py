@@ -161,6 +161,8 @@ class Instance(SQLModel, table=True):
     patient_id: str = _text()
     status: str
     reason: str = _text()
+    reportable: bool = Field(default=False)
+    """Whether the study's report has to speak of it: it was classified, or should have been."""
     remark: str = _text()
     """What is worth knowing of an eligible instance: no body part stated, a stand-in UID."""
 
@@ -237,12 +239,12 @@ class WorkItem(SQLModel, table=True):
     __tablename__: ClassVar[str] = "work_item"
     __table_args__: ClassVar[Any] = (
         sa.UniqueConstraint("kind", "subject"),
-        sa.Index("ix_work_item_claim", "state", "kind", "model", "not_before"),
+        sa.Index("ix_work_item_claim", "state", "kind", "lane", "not_before"),
     )
     id: int | None = Field(default=None, primary_key=True)
     kind: str
-    model: str = _text()
-    """`name@version` of the model for inference, else empty."""
+    lane: str = _text()
+    """Where it waits: `name@version` of the model for inference, the destination for delivery, else empty."""
     subject: str
     """What the work is about, unique for a kind: `instance 17 chest@1.0.0`, `study 3 generation 1`, `delivery 9`."""
     subject_id: int = Field(index=True)

@@ -1,0 +1,143 @@
+"""Classify: a batch of stored objects in, an outcome for each out; one bad image never costs its neighbours theirs."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from models.errors import ModelError
+from worker.errors import DecoderLost, FirstreadError, Never, PixelError
+from worker.inference.preview import write_preview
+from worker.logs import get_logger
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+
+    from worker.inference.pixels import Frame
+
+log = get_logger(__name__)
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+class Reader(Protocol):
+    """Whatever turns a stored object into pixels; `worker.inference.pixels.PixelReader` does."""
+
+    def read(self, path: Path, frame_policy: str) -> "Frame":
+        """Return the pixels as displayed, or raise `PixelError` or `DecoderLost`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One object to classify, and where its preview goes."""
+
+    path: Path | None
+    preview: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one object: probabilities by label, or an error.
+
+    Attributes
+    ----------
+    error
+        `Never`: it will be the same next time. Anything else may heal.
+    """
+
+    probabilities: dict[str, float] | None = None
+    error: FirstreadError | None = None
+    note: str = ""
+    decode_seconds: float = 0.0
+    inference_seconds: float = 0.0
+    batch_size: int = 0
+
+
+class ClassificationFailed(FirstreadError):
+    """The network could not be run over an image; it may be the image, it may be the machine."""
+
+
+def classify(tasks: Sequence[Task], classifier: "Classifier", reader: Reader) -> list[Outcome]:
+    """Decode and classify objects together.
+
+    Parameters
+    ----------
+    tasks
+        What to read; `path` None means that the stored bytes are gone.
+
+    Returns
+    -------
+    list of Outcome
+        One for each task, in order.
+    """
+    outcomes: dict[int, Outcome] = {}
+    ready: list[_Prepared] = []
+    for index, task in enumerate(tasks):
+        started = time.perf_counter()
+        try:
+            image, note = _prepare(task, classifier, reader)
+        except (Never, DecoderLost) as error:
+            outcomes[index] = Outcome(error=error, decode_seconds=time.perf_counter() - started)
+        else:
+            ready.append(_Prepared(index, image, note, time.perf_counter() - started))
+    for start in range(0, len(ready), classifier.max_batch):
+        batch = ready[start : start + classifier.max_batch]
+        started = time.perf_counter()
+        scored = _scored(np.stack([prepared.image for prepared in batch]), classifier)
+        seconds = (time.perf_counter() - started) / len(batch)
+        for prepared, scores in zip(batch, scored, strict=True):
+            probabilities, error = _checked(scores, classifier)
+            outcomes[prepared.index] = Outcome(
+                probabilities, error, prepared.note, prepared.decode_seconds, seconds, len(batch)
+            )
+    return [outcomes[index] for index in range(len(tasks))]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    index: int
+    image: Array
+    note: str
+    decode_seconds: float
+
+
+def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Array, str]:
+    if task.path is None:
+        raise PixelError("the stored bytes are gone from the spool; restore them, or send the object again")
+    frame = reader.read(task.path, classifier.card.frame_policy)
+    try:
+        write_preview(frame.image, task.preview)
+    except OSError as error:  # a full disk costs the picture on the page, not the result
+        log.warning("preview_not_written", path=task.preview.name, error=str(error))
+    try:
+        return classifier.prepare(frame.image), frame.note
+    except ModelError as error:
+        raise PixelError(str(error)) from error
+
+
+def _scored(batch: Array, classifier: "Classifier") -> list[Array | Exception]:
+    """Return the scores of each image; after a failure the batch is halved until the culprit stands alone."""
+    try:
+        return list(classifier.probabilities(batch))
+    except Exception as error:  # noqa: BLE001 - TensorFlow raises anything; the culprit is isolated and its failure kept
+        if len(batch) == 1:
+            return [error]
+        log.warning("batch_failed", size=len(batch), error=str(error)[:200])
+        half = len(batch) // 2
+        return _scored(batch[:half], classifier) + _scored(batch[half:], classifier)
+
+
+def _checked(
+    scores: Array | Exception, classifier: "Classifier"
+) -> tuple[dict[str, float] | None, ClassificationFailed | None]:
+    if isinstance(scores, Exception):
+        words = f"the model failed on this image ({type(scores).__name__}: {str(scores)[:200]})"
+        return None, ClassificationFailed(words)
+    if not np.isfinite(scores).all():
+        return None, ClassificationFailed("the model gave no number for this image (NaN or infinite)")
+    labels = [label.name for label in classifier.card.labels]
+    return {name: float(score) for name, score in zip(labels, scores, strict=True)}, None

@@ -1,0 +1,244 @@
+"""Registration: an object of the spool becomes rows and owed work.
+
+Idempotent on SOP Instance UID and the digest of the data set: an identical resend changes nothing; the same UID with
+other bytes is an instance of its own, failed, and shown. Whatever is wrong with an object is written down as its
+reason; nothing is dropped and nothing is tried for ever.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlmodel import Session, select
+
+from worker.database import Instance, InstanceStatus, Series, Study, WorkKind
+from worker.intake.headers import StoredObject, is_uid, stand_in_uid, text
+from worker.intake.routing import Router
+from worker.intake.spool import received_at
+from worker.intake.work import Work
+
+Record = Callable[[Session, str, str, Mapping[str, Any]], object]
+"""Writes an audit event: (session, action, subject, detail)."""
+
+
+@dataclass
+class Registered:
+    """What a batch of registrations asks of the caller, once it is committed.
+
+    Attributes
+    ----------
+    file_away, discard
+        Spool names to move to the filed objects, or to remove as identical resends.
+    studies
+        Studies whose state changed.
+    fresh
+        Instances that are new, with the Modality each says it has.
+    """
+
+    file_away: list[str] = field(default_factory=list)
+    discard: list[str] = field(default_factory=list)
+    studies: dict[int, Study] = field(default_factory=dict)
+    fresh: list[tuple[Instance, str]] = field(default_factory=list)
+    failed_images: set[int] = field(default_factory=set)
+    """Studies with a new object that should have been classified and cannot be: their report has to say so."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What registration makes of an object."""
+
+    status: InstanceStatus
+    reason: str = ""
+    remark: str = ""
+    models: tuple[str, ...] = ()
+    reportable: bool = False
+
+
+class Registration:
+    """Writes study, series and instance rows, and what is owed for them.
+
+    Parameters
+    ----------
+    router
+        Says which models an object goes to.
+    work
+        Where what is owed is written.
+    record
+        Writes the audit event of each new instance.
+    is_kept
+        Says whether the bytes of a registered instance are still in the spool, by its spool name.
+    """
+
+    def __init__(self, router: Router, work: Work, record: Record, is_kept: Callable[[str], bool]) -> None:
+        self.router = router
+        self.work = work
+        self.record = record
+        self.is_kept = is_kept
+
+    def register(self, session: Session, name: str, stored: StoredObject, done: Registered) -> None:
+        """Register one object of the spool in the caller's transaction."""
+        sop_instance_uid = stored.sop_instance_uid
+        if not is_uid(sop_instance_uid):
+            sop_instance_uid = stand_in_uid("instance", stored.dataset_sha256)
+        if session.exec(select(Instance.id).where(Instance.spool_name == name)).first() is not None:
+            done.file_away.append(name)  # committed before a crash that came before the move
+            return
+        namesakes = session.exec(select(Instance).where(Instance.sop_instance_uid == sop_instance_uid)).all()
+        twin = next((one for one in namesakes if one.dataset_sha256 == stored.dataset_sha256), None)
+        if twin is not None:
+            self._resent(session, twin, name, stored, done)
+            return
+
+        study, study_remark = self._study(session, name, stored)
+        series = self._series(session, study, stored)
+        verdict = self._judge(stored, study, conflict=bool(namesakes))
+        instance = Instance(
+            study_id=_id(study),
+            series_id=_id(series),
+            sop_instance_uid=sop_instance_uid,
+            sop_class_uid=stored.sop_class_uid,
+            transfer_syntax_uid=stored.transfer_syntax_uid,
+            dataset_sha256=stored.dataset_sha256,
+            sha256=stored.sha256,
+            size_bytes=stored.size_bytes,
+            calling_ae=stored.calling_ae,
+            received_at=received_at(name),
+            spool_name=name,
+            patient_id=text(stored.header, "PatientID"),
+            status=verdict.status,
+            reason=verdict.reason,
+            reportable=verdict.reportable,
+            remark="; ".join(part for part in (study_remark, verdict.remark) if part),
+        )
+        session.add(instance)
+        session.flush()
+        for model in verdict.models:
+            self.work.owe(
+                session,
+                WorkKind.INFER,
+                f"instance {instance.id} {model}",
+                _id(instance),
+                lane=model,
+                not_before=instance.received_at,
+            )
+        self.record(
+            session,
+            "instance.registered",
+            instance.sop_instance_uid,
+            {
+                "instance": instance.id,
+                "study": study.study_instance_uid,
+                "sha256": instance.sha256,
+                "calling_ae": instance.calling_ae,
+                "received_at": instance.received_at.isoformat(),
+                "status": verdict.status,
+                "reason": verdict.reason,
+                "models": list(verdict.models),
+            },
+        )
+        study.last_received_at = max(study.last_received_at, instance.received_at)
+        session.add(study)
+        done.file_away.append(name)
+        done.studies[_id(study)] = study
+        done.fresh.append((instance, series.modality))
+        if verdict.reportable and verdict.status == InstanceStatus.FAILED:
+            done.failed_images.add(_id(study))
+
+    def _resent(self, session: Session, twin: Instance, name: str, stored: StoredObject, done: Registered) -> None:
+        if self.is_kept(twin.spool_name):
+            done.discard.append(name)
+            return
+        # The first bytes are gone (a lost disk, a careless hand): these are the same, so they take their place.
+        twin.spool_name, twin.sha256 = name, stored.sha256
+        session.add(twin)
+        self.record(session, "instance.restored", twin.sop_instance_uid, {"instance": twin.id, "sha256": stored.sha256})
+        done.file_away.append(name)
+
+    def _study(self, session: Session, name: str, stored: StoredObject) -> tuple[Study, str]:
+        uid, remark = text(stored.header, "StudyInstanceUID"), ""
+        if not is_uid(uid):
+            said = f"{uid[:64]!r} is no UID" if uid else "absent"
+            uid = stand_in_uid("study", stored.dataset_sha256)
+            remark = f"StudyInstanceUID {said}: a stand-in was made from the digest of the data set"
+        study = session.exec(select(Study).where(Study.study_instance_uid == uid).with_for_update()).one_or_none()
+        if study is None:
+            moment = received_at(name)
+            study = Study(
+                study_instance_uid=uid,
+                patient_id=text(stored.header, "PatientID"),
+                patient_name=text(stored.header, "PatientName"),
+                accession_number=text(stored.header, "AccessionNumber"),
+                modality=text(stored.header, "Modality", 16),
+                study_description=text(stored.header, "StudyDescription"),
+                received_at=moment,
+                last_received_at=moment,
+                remark=remark,
+            )
+            session.add(study)
+            session.flush()
+        return study, remark
+
+    def _series(self, session: Session, study: Study, stored: StoredObject) -> Series:
+        uid = text(stored.header, "SeriesInstanceUID")
+        if not is_uid(uid):
+            uid = stand_in_uid("series", study.study_instance_uid, stored.dataset_sha256)
+        series = session.exec(
+            select(Series).where(Series.study_id == study.id, Series.series_instance_uid == uid)
+        ).one_or_none()
+        if series is None:
+            series = Series(
+                study_id=_id(study),
+                series_instance_uid=uid,
+                modality=text(stored.header, "Modality", 16),
+                series_description=text(stored.header, "SeriesDescription"),
+                body_part_examined=text(stored.header, "BodyPartExamined", 64),
+            )
+            session.add(series)
+            session.flush()
+        return series
+
+    def _judge(self, stored: StoredObject, study: Study, *, conflict: bool) -> Verdict:
+        decision = self.router.decide(stored.header)
+        wrong, ours = self._defect(stored, study, conflict=conflict)
+        if wrong:
+            return Verdict(
+                InstanceStatus.FAILED, wrong, reportable=ours and stored.has_pixels and bool(decision.models)
+            )
+        if not stored.has_pixels:
+            modality = text(stored.header, "Modality", 16) or "not stated"
+            return Verdict(InstanceStatus.NOT_ELIGIBLE, f"not an image: it holds no pixel data (Modality {modality})")
+        if not decision.models:
+            return Verdict(InstanceStatus.NOT_ELIGIBLE, decision.reason)
+        remark = decision.remark
+        if text(stored.header, "PatientID") != study.patient_id:
+            remark = "; ".join(filter(None, (remark, "another object of the study has no PatientID")))
+        return Verdict(InstanceStatus.PENDING, remark=remark, models=decision.models, reportable=True)
+
+    @staticmethod
+    def _defect(stored: StoredObject, study: Study, *, conflict: bool) -> tuple[str, bool]:
+        """Return what is wrong, and whether the object is this study's all the same."""
+        header = stored.header
+        if stored.defect:
+            return stored.defect, True
+        if conflict:
+            return "UID conflict: another object with this SOP Instance UID and other bytes was received before", True
+        said = text(header, "SOPInstanceUID")
+        if said and said != stored.sop_instance_uid:
+            return f"the data set says SOP Instance UID {said[:64]}, the request {stored.sop_instance_uid}", False
+        sop_class = text(header, "SOPClassUID")
+        if sop_class and sop_class != stored.sop_class_uid:
+            return f"the data set says SOP Class UID {sop_class[:64]}, the request {stored.sop_class_uid}", False
+        patient_id = text(header, "PatientID")
+        if patient_id and study.patient_id and patient_id != study.patient_id:
+            return (
+                "PatientID conflict: the study was received with another PatientID before; not merged. "
+                "Correct it at the modality and send the study again",
+                False,
+            )
+        return "", True
+
+
+def _id(row: Study | Series | Instance) -> int:
+    if row.id is None:
+        raise RuntimeError(f"{type(row).__name__} was not flushed")
+    return row.id

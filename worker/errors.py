@@ -35,6 +35,14 @@ class SettingsError(Never):
     """A setting is wrong: its name, its value and what is allowed."""
 
 
+class StartError(Never):
+    """Services cannot be started here: others run already, a port is taken, a program is missing, one keeps dying."""
+
+
+class ProtocolError(Never):
+    """A peer broke the DICOM upper layer or message exchange protocol; its association is aborted."""
+
+
 class UnreadableObject(Never):
     """The stored bytes are no DICOM object that can be read."""
 

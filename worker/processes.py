@@ -1,0 +1,136 @@
+"""Child processes: each leads its own process group, writes to a log, dies with us and is stopped in bounded time."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from worker.logs import get_logger
+
+log = get_logger(__name__)
+
+SHIM = Path(__file__).with_name("die_with_parent.py")
+LOG_BYTES = 10 << 20
+"""A log of this size or more is put aside when its service starts."""
+LOGS_KEPT = 3
+"""How many logs put aside are kept: `NAME.log.1` is the newest."""
+
+
+def spawn(command: Sequence[str], log_file: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a command that dies with us, even when we are killed with SIGKILL.
+
+    The kernel ties the child to the *thread* that started it (prctl(2), PR_SET_PDEATHSIG): call this from one that
+    lives as long as the child shall. The child leads a session of its own, so that a Ctrl-C on the terminal reaches us
+    alone and we decide the order in which things stop.
+
+    Parameters
+    ----------
+    command
+        Program and arguments.
+    log_file
+        Where standard output and standard error are appended (made 0600).
+    environment
+        The whole environment of the child.
+
+    Raises
+    ------
+    OSError
+        The log cannot be opened or the process cannot be started.
+    """
+    rotate(log_file)
+    descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(SHIM), str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+
+
+def rotate(log_file: Path) -> None:
+    """Put a log aside when it has grown large; the oldest is dropped."""
+    if not log_file.exists() or log_file.stat().st_size < LOG_BYTES:
+        return
+    for number in range(LOGS_KEPT, 0, -1):
+        older = log_file.with_name(f"{log_file.name}.{number}")
+        newer = log_file.with_name(f"{log_file.name}.{number - 1}") if number > 1 else log_file
+        if newer.exists():
+            newer.replace(older)
+
+
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Say whether a child has ended; if so, whatever it left running in its process group is killed, and it is reaped.
+
+    The group is killed before the leader is reaped: until then its number cannot be given to anybody else.
+    """
+    if process.returncode is not None:
+        return True
+    if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        return False
+    _kill_group(process)
+    process.wait()
+    return True
+
+
+def finish(
+    process: subprocess.Popen[bytes], name: str, seconds: float, *, hurry: Callable[[], bool] = lambda: False
+) -> None:
+    """Ask a child to stop (SIGTERM); after `seconds` kill it and its whole process group, and say so in the log.
+
+    Parameters
+    ----------
+    process
+        The child.
+    name
+        What the log calls it.
+    seconds
+        How long it may take.
+    hurry
+        Asked again and again while waiting: whether to kill it now.
+    """
+    if has_ended(process):
+        return
+    process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while not has_ended(process):
+        if hurry() or time.monotonic() >= deadline:
+            _kill_group(process)
+            process.wait()
+            log.warning("service_killed", name=name, pid=process.pid, allowed_seconds=seconds, hurried=hurry())
+        else:
+            time.sleep(0.02)
+
+
+def exists(pid: int) -> bool:
+    """Say whether a process of this id exists, whoever it belongs to."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def describe_exit(returncode: int) -> str:
+    """Say how a process ended: `exit code 1`, `killed by SIGKILL`."""
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        return f"killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"killed by signal {-returncode}"
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # an empty group; macOS says EPERM for zombies
+        os.killpg(process.pid, signal.SIGKILL)

@@ -150,6 +150,7 @@ class Rows:
                     kind="sr",
                     sop_instance_uid=f"2.25.{number}00{number_of_report}",
                     sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+                    series_instance_uid=f"2.25.{number}000",
                     path=f"{number}-{number_of_report}.dcm",
                     sha256="ab" * 32,
                     evidence_sha256="cd" * 32,

@@ -1,0 +1,180 @@
+"""The JSON interface: studies as CONTRACT.md shows them."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel, ConfigDict
+
+from worker.database import Database
+from worker.studies import StudyFilter, count_studies, list_studies, study_detail
+
+Status = Literal["pending", "complete", "failed", "not_eligible"]
+Priority = Literal["immediate", "urgent", "routine", "none"]
+
+
+class Code(BaseModel):
+    """A coded concept (DICOM PS3.3 8.8)."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+class Finding(BaseModel):
+    """What one model says of one label for the whole study."""
+
+    model_config = ConfigDict(protected_namespaces=(), extra="allow")
+    label: str
+    code: Code | None = None
+    probability: float
+    threshold: float | None
+    flagged: bool
+    model: str
+    model_version: str
+    sop_instance_uid: str
+    """The instance that the probability comes from."""
+
+
+class Delivery(BaseModel):
+    """A report on its way to one destination."""
+
+    destination: str
+    status: Literal["pending", "delivered", "failed"]
+    attempts: int
+    last_error: str | None
+
+
+class Report(BaseModel):
+    """A stored report; a higher generation supersedes the one before."""
+
+    sop_instance_uid: str
+    kind: str
+    generation: int
+    deliveries: list[Delivery]
+
+
+class Instances(BaseModel):
+    """How many instances of the study are in which state."""
+
+    received: int
+    classified: int
+    failed: int
+    not_eligible: int
+    pending: int
+
+
+class StudyDocument(BaseModel):
+    """A study, what the AI made of it, and where the reports are."""
+
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str
+    accession_number: str
+    modality: str
+    study_description: str
+    received_at: str
+    completed_at: str | None
+    priority: Priority
+    ai_status: Status
+    reason: str
+    instances: Instances
+    findings: list[Finding]
+    reports: list[Report]
+
+
+class PredictionDetail(BaseModel):
+    """What one model version said of one instance: every class."""
+
+    model_config = ConfigDict(protected_namespaces=())
+    id: int
+    model: str
+    model_version: str
+    probabilities: dict[str, float]
+    thresholds: dict[str, float]
+    flagged: list[str]
+    recipe: str
+    engine: str
+    device: str
+    batch_size: int
+    decode_seconds: float
+    inference_seconds: float
+    created_at: str
+
+
+class InstanceDetail(BaseModel):
+    """One accepted object."""
+
+    id: int
+    sop_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    status: str
+    reason: str
+    remark: str
+    calling_ae: str
+    patient_id: str
+    received_at: str
+    size_bytes: int
+    sha256: str
+    predictions: list[PredictionDetail]
+
+
+class SeriesDetail(BaseModel):
+    """One series of the study."""
+
+    series_instance_uid: str
+    modality: str
+    series_description: str
+    body_part_examined: str
+    instances: int
+
+
+class StudyDetail(StudyDocument):
+    """A study with its series and instances."""
+
+    remark: str
+    generation: int
+    series: list[SeriesDetail]
+    instances_detail: list[InstanceDetail]
+
+
+class Problem(BaseModel):
+    """Why there is no answer, and what to do."""
+
+    detail: str
+
+
+def router(database: Database) -> APIRouter:
+    """Make the routes of `/api/v1`."""
+    routes = APIRouter(prefix="/api/v1", tags=["studies"], responses={503: {"model": Problem}})
+
+    @routes.get("/studies", summary="Studies, most urgent first, then oldest first")
+    def studies(
+        *,
+        response: Response,
+        search: Annotated[
+            str, Query(max_length=200, description="words in patient ID, patient name or accession number")
+        ] = "",
+        status: Annotated[Status | None, Query(description="only this ai_status")] = None,
+        priority: Annotated[Priority | None, Query(description="only this priority")] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        offset: Annotated[int, Query(ge=0, le=1 << 31)] = 0,
+    ) -> list[StudyDocument]:
+        """List studies; the header `X-Total-Count` says how many there are in all."""
+        wanted = StudyFilter(search=search, status=status, priority=priority, limit=limit, offset=offset)
+        with database.read() as session:
+            documents = list_studies(session, wanted)
+            response.headers["X-Total-Count"] = str(count_studies(session, wanted))
+        return [StudyDocument.model_validate(document) for document in documents]
+
+    @routes.get(
+        "/studies/{study_instance_uid}",
+        summary="One study with its series and instances",
+        responses={404: {"model": Problem}},
+    )
+    def study(study_instance_uid: Annotated[str, Path(description="Study Instance UID")]) -> StudyDetail:
+        with database.read() as session:
+            return StudyDetail.model_validate(study_detail(session, study_instance_uid))
+
+    return routes

@@ -1,0 +1,178 @@
+"""How the pages put things: names, times, percentages, and the AI's state in words.
+
+"Pending", "failed" and "not eligible" are always spelled out, and a complete study without a flagged finding says just
+that: the words "negative" and "normal" are a radiologist's, never ours.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from worker.database import utc_now
+
+NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
+TRIAGE_WORDS = {
+    "immediate": "Immediate",
+    "urgent": "Urgent",
+    "failed": "AI failed",
+    "routine": "Routine",
+    "pending": "AI pending",
+    "none": "None flagged",
+    "not_eligible": "Not eligible",
+}
+"""Classes of the worklist, in its order, and what their badges say."""
+_MEANINGS = {"delivered": "Delivered to", "pending": "On its way to", "failed": "Not delivered to"}
+
+
+@dataclass(frozen=True)
+class ReportLine:
+    """How a delivery stands: its state, what it says, and the error behind it."""
+
+    state: str
+    text: str
+    error: str = ""
+
+
+def triage_class(document: dict[str, Any]) -> str:
+    """Return the class of a study, a key of `TRIAGE_WORDS`."""
+    if document["priority"] != "none":
+        return str(document["priority"])
+    status = str(document["ai_status"])
+    return "none" if status == "complete" else status
+
+
+def ai_words(document: dict[str, Any]) -> str:
+    """Say in words where the AI stands with a study."""
+    status, reason = document["ai_status"], document["reason"] or "no reason was recorded"
+    if status == "pending":
+        counts = document["instances"]
+        read = counts["received"] - counts["pending"]
+        return f"AI pending ({read} of {counts['received']} done)" if read else "AI pending"
+    if status == "failed":
+        return f"AI failed: {reason}"
+    if status == "not_eligible":
+        return f"Not eligible: {reason}"
+    flagged = sum(finding["flagged"] for finding in document["findings"])
+    if not flagged:
+        return "No finding flagged"
+    return "1 finding flagged" if flagged == 1 else f"{flagged} findings flagged"
+
+
+def flagged_first(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sort findings: flagged before the rest, most probable first."""
+    return sorted(findings, key=lambda finding: (not finding["flagged"], -finding["probability"]))
+
+
+def finding_name(finding: dict[str, Any]) -> str:
+    """Name a finding by the meaning of its code, else by its label."""
+    code = finding.get("code")
+    return str(code["meaning"]) if code else label_name(finding["label"])
+
+
+def label_name(label: str) -> str:
+    """Write a label as a word that may begin a line."""
+    return label.replace("_", " ").capitalize()
+
+
+def percent(probability: float) -> str:
+    """Write a probability as a percentage that never rounds to certainty: `91.4 %`, `<0.1 %`, `>99.9 %`."""
+    if probability < 0.0005:
+        return f"<0.1{NARROW_SPACE}%"
+    if probability >= 0.9995:
+        return f">99.9{NARROW_SPACE}%"
+    return f"{probability * 100:.1f}{NARROW_SPACE}%"
+
+
+def person_name(raw: str) -> str:
+    """Write a DICOM person name for reading: `DOE, Jane`, and the ideographic form after it (PS3.5 6.2.1.1)."""
+    groups = [_name_group(group) for group in raw.split("=")]
+    shown = [group for group in groups[:2] if group]
+    if not shown:
+        return next((group for group in groups if group), "No patient name")
+    return shown[0] if len(shown) == 1 else f"{shown[0]} ({shown[1]})"
+
+
+def _name_group(group: str) -> str:
+    family, *rest = (part.strip() for part in group.split("^"))
+    given = " ".join(part for part in rest[:2] if part)
+    return ", ".join(part for part in (family, given) if part)
+
+
+def report_lines(document: dict[str, Any]) -> list[ReportLine]:
+    """Say where the newest report of a study stands, one line a destination."""
+    reports = document["reports"]
+    if not reports:
+        awaited = {"complete": "Report is being written", "failed": "Report is being written", "pending": ""}
+        text = awaited.get(document["ai_status"], "")
+        return [ReportLine("pending", text)] if text else []
+    newest = max(report["generation"] for report in reports)
+    deliveries = [delivery for report in reports if report["generation"] == newest for delivery in report["deliveries"]]
+    if not deliveries:
+        return [ReportLine("stored", "Stored, no destination set")]
+    return [
+        ReportLine(
+            delivery["status"],
+            f"{_MEANINGS[delivery['status']]} {delivery['destination'].partition('@')[0]}",
+            delivery["last_error"] or "" if delivery["status"] != "delivered" else "",
+        )
+        for delivery in deliveries
+    ]
+
+
+def parse(timestamp: str) -> datetime:
+    """Read a timestamp of the JSON interface."""
+    return datetime.fromisoformat(timestamp)
+
+
+def age(timestamp: str, now: datetime | None = None) -> str:
+    """Say how long ago something was, in the unit that matters."""
+    return (
+        f"{words} ago" if (words := duration(((now or utc_now()) - parse(timestamp)).total_seconds())) else "just now"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in its greatest unit; empty below a minute."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return ""
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
+
+
+def local_time(timestamp: str | None, now: datetime | None = None) -> str:
+    """Write a moment in this machine's time zone: `15:05` today, `20 Nov 15:05` before."""
+    if timestamp is None:
+        return ""
+    moment, today = parse(timestamp).astimezone(), (now or utc_now()).astimezone()
+    if moment.date() == today.date():
+        return f"{moment:%H:%M}"
+    return f"{moment.day} {moment:%b %H:%M}" if moment.year == today.year else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def time_zone() -> str:
+    """Name the time zone that the pages show."""
+    return datetime.now(UTC).astimezone().tzname() or "UTC"
+
+
+def environment(version: str) -> jinja2.Environment:
+    """Make the template environment: everything escaped, a missing value is an error."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(version=version, triage_words=TRIAGE_WORDS, time_zone=time_zone)
+    for function in (
+        triage_class, ai_words, flagged_first, finding_name, label_name, percent, person_name, report_lines, age,
+        duration, local_time,
+    ):  # fmt: skip
+        made.filters[function.__name__] = function
+    return made

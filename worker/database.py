@@ -210,6 +210,7 @@ class Report(SQLModel, table=True):
     kind: str
     sop_instance_uid: str = Field(unique=True)
     sop_class_uid: str
+    series_instance_uid: str
     path: str
     """Relative to the reports directory."""
     sha256: str

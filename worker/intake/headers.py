@@ -70,16 +70,19 @@ class StoredObject:
 
 
 def read_object(path: Path) -> StoredObject:
-    """Read digests and header of an object in the spool.
+    """Read digests and header of an object in the spool; what is wrong with it is said in `defect`.
 
     Raises
     ------
-    UnreadableObject
-        When even our own file meta information is not there: the file was not written by the listener.
     OSError
         When the file cannot be read.
     """
-    meta = _own_meta(path)
+    try:
+        meta = _own_meta(path)
+    except UnreadableObject as error:
+        with path.open("rb") as file:
+            sha256, _ = _digests(file, 0)
+            return StoredObject("", "", "", "", sha256, sha256, file.tell(), defect=str(error))
     start = PREFIX_BYTES + int(meta.FileMetaInformationGroupLength)
     transfer_syntax = str(meta.get("TransferSyntaxUID", ""))
     with path.open("rb") as file, warnings.catch_warnings():
@@ -100,6 +103,15 @@ def read_object(path: Path) -> StoredObject:
         has_pixels=has_pixels,
         defect=defect or _emptiness(header, size - start, transfer_syntax),
     )
+
+
+def read_header(path: Path) -> Dataset:
+    """Read the header alone, as `read_object` does."""
+    meta = _own_meta(path)
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file.seek(PREFIX_BYTES + int(meta.FileMetaInformationGroupLength))
+        return _read_header(file, str(meta.get("TransferSyntaxUID", "")))[0]
 
 
 def text(header: Dataset, keyword: str, limit: int = 1024) -> str:
@@ -129,7 +141,9 @@ def _own_meta(path: Path) -> FileMetaDataset:
     except OSError:
         raise
     except Exception as error:
-        raise UnreadableObject(f"{path.name}: no file meta information of ours ({_short(error)})") from error
+        raise UnreadableObject(
+            f"it was not written by the listener: no file meta information ({_short(error)})"
+        ) from error
     return meta
 
 

@@ -22,8 +22,11 @@ _TIME = "%Y%m%dT%H%M%S"
 
 
 def make_private(directory: Path) -> Path:
-    """Make a directory, and its parents, readable by nobody else."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a directory, and those of its parents that are missing, readable by nobody else; their names are durable."""
+    if not directory.is_dir():
+        make_private(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(directory.parent)
     return directory
 
 
@@ -64,10 +67,14 @@ class Incoming:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go; what was not committed is removed."""
+        with contextlib.suppress(OSError):  # committed bytes are on the disk already, others are not wanted
+            self.file.close()
         if not self._committed:
-            with contextlib.suppress(FileNotFoundError):
-                self._part.unlink()
+            self._part.unlink(missing_ok=True)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of `data`; OSError (no space, not writable) goes to the caller, who answers A700."""

@@ -1,0 +1,197 @@
+"""Requests in, DIMSE statuses out, judged from the command set alone: the data set is intake's to read."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from dicom_listener.dimse_status import ACCEPTED, BAD_INSTANCE_UID, NO_DATA_SET, NO_STORAGE_CLASS, UNEXPECTED, Answer
+from dicom_listener.file_meta import encode_head
+from dicom_listener.negotiation import is_storage, is_uid
+from dicom_listener.reception import Reception
+from worker.intake.spool import Spool
+from worker.logs import get_logger
+from worker.metrics import store_seconds
+
+log = get_logger(__name__)
+
+
+class Operation(Protocol):
+    """A request under way: its data set, if any, is written fragment by fragment, then it is finished."""
+
+    def write(self, fragment: memoryview) -> None:
+        """Take the next fragment of the data set."""
+
+    def finish(self) -> Answer | None:
+        """Return what to answer; None: nothing."""
+
+    def abandon(self) -> None:
+        """Let go of what was kept: the association ended before the data set was complete."""
+
+
+class Drain:
+    """An operation whose data set nobody wants: read past it, then answer."""
+
+    def __init__(self, answer: Answer | None) -> None:
+        self._answer = answer
+
+    def write(self, fragment: memoryview) -> None:
+        """Let the fragment go."""
+
+    def finish(self) -> Answer | None:
+        """Return the answer that was decided at the start."""
+        return self._answer
+
+    def abandon(self) -> None:
+        """Nothing was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A C-STORE request as its command set and its association describe it (PS3.7 9.1.1.1).
+
+    Attributes
+    ----------
+    abstract_syntax_uid
+        What the presentation context was negotiated for.
+    association
+        Number of the association, to find its lines in the log.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    abstract_syntax_uid: str
+    transfer_syntax_uid: str
+    calling_ae: str
+    called_ae: str
+    association: int
+    has_data_set: bool = True
+
+
+def judge(request: StoreRequest) -> Answer | None:
+    """Return why a C-STORE request is refused whatever its data set says, or None."""
+    if not (is_storage(request.sop_class_uid) and is_storage(request.abstract_syntax_uid)):
+        return NO_STORAGE_CLASS
+    if not is_uid(request.sop_instance_uid):
+        return BAD_INSTANCE_UID
+    if not request.has_data_set:
+        return NO_DATA_SET
+    return None
+
+
+class Handlers:
+    """What the listener does for its peers.
+
+    Parameters
+    ----------
+    spool
+        Where accepted objects go.
+    max_object_bytes
+        Largest data set accepted, bytes.
+    """
+
+    def __init__(self, spool: Spool, *, max_object_bytes: int) -> None:
+        self.spool = spool
+        self.max_object_bytes = max_object_bytes
+
+    def echo(self) -> Operation:
+        """Answer a C-ECHO."""
+        return Drain(ACCEPTED)
+
+    def store(self, request: StoreRequest) -> Operation:
+        """Begin a C-STORE; never raises."""
+        return Store(self.spool, request, max_object_bytes=self.max_object_bytes)
+
+
+class Store:
+    """One C-STORE from its command set to its answer; whatever happens inside becomes a status and a log line."""
+
+    def __init__(self, spool: Spool, request: StoreRequest, *, max_object_bytes: int) -> None:
+        self._request = request
+        self._started = time.perf_counter()
+        self._reception: Reception | None = None
+        with self._guarded():
+            refusal = judge(request)
+            head = b"" if refusal else _head(request)
+            self._reception = Reception(spool, head, max_object_bytes=max_object_bytes, refusal=refusal)
+
+    def write(self, fragment: memoryview) -> None:
+        """Write the fragment to the spool, or let it go when the object is refused."""
+        with self._guarded():
+            if self._reception is not None:
+                self._reception.write(fragment)
+
+    def finish(self) -> Answer:
+        """Make the object durable and say so, or say why not."""
+        answer = UNEXPECTED
+        with self._guarded():
+            if self._reception is not None:
+                answer = self._reception.finish()
+        seconds = time.perf_counter() - self._started
+        store_seconds.observe(seconds)
+        self._tell(answer, seconds)
+        return answer
+
+    def abandon(self) -> None:
+        """Remove what had arrived of the object: the association ended before it was complete."""
+        arrived = self._reception.data_set_bytes if self._reception else 0
+        self._let_go()
+        log.warning(
+            "transfer_abandoned",
+            **self._who(),
+            bytes=arrived,
+            fix="nothing is lost here: the sender had no answer and has to send again",
+        )
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Turn what nobody expected into a processing failure: nothing that one object does may end the listener."""
+        try:
+            yield
+        except Exception:
+            log.exception("store_failed", **self._who())
+            self._let_go()
+
+    def _let_go(self) -> None:
+        reception, self._reception = self._reception, None
+        if reception is not None:
+            reception.abandon()
+
+    def _tell(self, answer: Answer, seconds: float) -> None:
+        facts = {
+            **self._who(),
+            "bytes": self._reception.data_set_bytes if self._reception else 0,
+            "ms": round(1000 * seconds, 1),
+        }
+        if answer is ACCEPTED and self._reception is not None:
+            log.info("object_stored", **facts, spool_name=self._reception.name)
+        else:
+            status = f"{answer.status:04X}"
+            log.warning("object_refused", **facts, status=status, why=answer.comment, fix=answer.fix)
+
+    def _who(self) -> dict[str, str | int]:
+        request = self._request
+        return {
+            "association": request.association,
+            "calling_ae": request.calling_ae,
+            "called_ae": request.called_ae,
+            "sop_class_uid": shown(request.sop_class_uid),
+            "sop_instance_uid": shown(request.sop_instance_uid),
+            "transfer_syntax_uid": request.transfer_syntax_uid,
+        }
+
+
+def shown(uid: str) -> str:
+    """Return a UID for the log; what a peer sent in its place is not repeated, only its length."""
+    return uid if is_uid(uid) else f"<no UID, {len(uid)} characters>"
+
+
+def _head(request: StoreRequest) -> bytes:
+    return encode_head(
+        sop_class_uid=request.sop_class_uid,
+        sop_instance_uid=request.sop_instance_uid,
+        transfer_syntax_uid=request.transfer_syntax_uid,
+        calling_ae=request.calling_ae,
+        called_ae=request.called_ae,
+    )

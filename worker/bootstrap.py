@@ -1,0 +1,90 @@
+"""Wiring at the door: settings in, a pipeline out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from celery import Celery
+
+from models.registry import Registry
+from worker import schema
+from worker.config import Settings
+from worker.database import Database
+from worker.intake.routing import Router
+from worker.intake.spool import Spool
+from worker.intake.work import Work
+from worker.pipeline import Pipeline
+from worker.wakeups import Wakeups
+
+
+def open_database(settings: Settings) -> Database:
+    """Open the database, its schema the newest.
+
+    Raises
+    ------
+    SchemaOwed
+        On PostgreSQL, where `firstread migrate` has to be run first.
+    """
+    database = Database(settings.effective_database_url)
+    schema.ensure(database)
+    return database
+
+
+def models_dir(settings: Settings) -> Path:
+    """Return where the site's own model packages are kept, beside the shipped ones."""
+    return settings.models_dir or settings.data_dir / "models"
+
+
+def model_registry(settings: Settings) -> Registry:
+    """Return the model packages there are: shipped ones and the site's own."""
+    return Registry(models_dir(settings))
+
+
+def model_router(settings: Settings) -> Router:
+    """Return the routing rules over the installed models."""
+    installed: dict[str, list[str]] = {}
+    for package in model_registry(settings).packages():
+        installed.setdefault(package.card.name, []).append(package.card.version)
+    return Router(settings.route, installed)
+
+
+def owed_work(settings: Settings, database: Database) -> Work:
+    """Return the table of owed work."""
+    return Work(database, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)
+
+
+def build_pipeline(
+    settings: Settings,
+    database: Database,
+    *,
+    actor: str,
+    app: Celery | None = None,
+    routes: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Pipeline:
+    """Wire a pipeline for one service.
+
+    Parameters
+    ----------
+    actor
+        Who appears in the audit log.
+    app
+        The Celery application to publish hints with; None: none are published.
+    routes
+        Whether this service registers arrivals and so needs the routing rules.
+    """
+    return Pipeline(
+        database,
+        Spool(settings.spool_dir, min_free_bytes=settings.min_free_bytes),
+        owed_work(settings, database),
+        Wakeups(app if settings.broker_url else None),
+        reports_dir=settings.reports_dir,
+        previews_dir=settings.previews_dir,
+        destinations=settings.pacs,
+        ae_title=settings.ae_title,
+        calling_aes=settings.calling_aes,
+        quiet_seconds=settings.study_quiet_seconds,
+        report_iod=settings.report_iod,
+        router=model_router(settings) if routes else None,
+        actor=actor,
+        stopping=stopping,
+    )

@@ -1,0 +1,152 @@
+"""Can it work? Settings, database, broker, models, spool, PACS: one line each, the fix in words."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from kombu import Connection
+
+from models.errors import ModelError
+from worker import bootstrap, schema
+from worker.config import Settings, unknown_names
+from worker.database import Database
+from worker.errors import FirstreadError, SchemaOwed
+from worker.intake.spool import Spool
+from worker.reporting import pacs
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found; `fix` says what to do when it is not well."""
+
+    name: str
+    ok: bool
+    found: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+def check_all(settings: Settings) -> Iterator[Finding]:
+    """Check one thing after the other."""
+    database = Database(settings.effective_database_url)
+    try:
+        yield check_settings()
+        yield check_database(database)
+        yield check_broker(settings)
+        yield from check_models(settings)
+        yield check_spool(settings)
+        yield from check_pacs(settings)
+    finally:
+        database.dispose()
+
+
+def check_settings() -> Finding:
+    """Look for names in the environment that are no setting."""
+    unknown = unknown_names()
+    if unknown:
+        return Finding("settings", False, f"unknown: {', '.join(unknown)}", "`firstread config` lists the settings")
+    return Finding("settings", True, "all known and valid")
+
+
+def check_database(database: Database) -> Finding:
+    """Connect, and compare the schema."""
+    shown = database.url.render_as_string(hide_password=True)
+    try:
+        found, needed = schema.current(database), schema.newest()
+    except sa.exc.SQLAlchemyError as error:
+        return Finding("database", False, f"{shown}: {_first_line(error)}", "start it, or mend FIRSTREAD_DATABASE_URL")
+    if found == needed:
+        return Finding("database", True, f"{shown}, schema {found}")
+    if database.is_sqlite and found is None:
+        return Finding("database", True, f"{shown}: not made yet; the first service makes it")
+    return Finding("database", False, f"{shown}: schema {found or 'empty'}, needed {needed}", "run `firstread migrate`")
+
+
+def check_broker(settings: Settings) -> Finding:
+    """Connect to the broker once."""
+    if not settings.broker_url:
+        words = "none set; `firstread up` starts its own, a listener alone needs none"
+        return Finding("broker", True, words)
+    options = {"socket_connect_timeout": 2, "socket_timeout": 2}
+    redis = settings.broker_url.startswith("redis")
+    connection = Connection(settings.broker_url, connect_timeout=2, transport_options=options if redis else {})
+    try:
+        with connection:
+            connection.ensure_connection(max_retries=1, timeout=3)
+            shown = connection.as_uri(include_password=False)
+    except Exception as error:  # noqa: BLE001 - each transport raises its own; all mean: not reachable
+        shown = connection.as_uri(include_password=False)
+        return Finding("broker", False, f"{shown}: {_first_line(error)}", "start it, or mend FIRSTREAD_BROKER_URL")
+    return Finding("broker", True, shown)
+
+
+def check_models(settings: Settings) -> Iterator[Finding]:
+    """Verify the digests of every installed package."""
+    packages = bootstrap.model_registry(settings).packages()
+    if not packages:
+        yield Finding("models", False, "none installed", "`firstread models add PATH`")
+    for package in packages:
+        try:
+            package.verify_files()
+        except ModelError as error:
+            yield Finding(f"model {package.card.identifier}", False, str(error), "install the package again")
+        else:
+            yield Finding(f"model {package.card.identifier}", True, "weights and golden pair as the card says")
+
+
+def check_spool(settings: Settings) -> Finding:
+    """Compare the free space with the floor, and try to write."""
+    try:
+        spool = Spool(settings.spool_dir, min_free_bytes=settings.min_free_bytes)
+        with spool.receive() as incoming:
+            incoming.write(b"\0")
+        free = spool.free_bytes()
+    except OSError as error:
+        return Finding("spool", False, f"{settings.spool_dir}: {error}", "make it writable for this user")
+    shown = f"{settings.spool_dir}: {free / (1 << 30):.1f} GiB free"
+    if not spool.has_room():
+        fix = "free space, or lower FIRSTREAD_MIN_FREE_BYTES; until then scans are refused with A700"
+        return Finding("spool", False, shown, fix)
+    return Finding("spool", True, shown)
+
+
+def check_pacs(settings: Settings) -> Iterator[Finding]:
+    """Send a C-ECHO to every destination."""
+    if not settings.pacs:
+        yield Finding("pacs", True, "none set: reports are stored and not sent")
+    for peer in settings.pacs:
+        try:
+            seconds = pacs.echo(peer, calling_ae=settings.ae_title)
+        except FirstreadError as error:
+            fix = "start it, let it know our AE title, or mend FIRSTREAD_PACS; reports wait meanwhile"
+            yield Finding(f"pacs {peer}", False, str(error), fix)
+        else:
+            yield Finding(f"pacs {peer}", True, f"C-ECHO answered in {seconds * 1000:.0f} ms")
+
+
+def readiness(settings: Settings, database: Database) -> dict[str, str | None]:
+    """Return what the worklist needs to work: name → None when it is there, else what is missing."""
+
+    def words(finding: Finding) -> str | None:
+        return None if finding.ok else f"{finding.found}: {finding.fix}"
+
+    checks: dict[str, Callable[[], Finding]] = {
+        "database": lambda: check_database(database),
+        "broker": lambda: check_broker(settings),
+        "spool": lambda: check_spool(settings),
+    }
+    result: dict[str, str | None] = {}
+    for name, check in checks.items():
+        try:
+            result[name] = words(check())
+        except SchemaOwed as error:
+            result[name] = str(error)
+    return result
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,51 @@
+"""`firstread …`: the command line. Exit 0: done; 1: a finding or a failure; 2: bad usage or settings."""
+
+import sys
+
+import typer
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.errors import ModelError
+from worker.commands import models, operations, results, send, services, up
+from worker.commands.output import err
+from worker.errors import FirstreadError, SettingsError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="The first read of every chest scan: DICOM in, triaged Structured Reports out. Not for diagnosis.",
+)
+
+RUN, SEE, OPS = "Run", "See", "Operate"
+for panel, commands in {
+    RUN: (up.up, up.demo, services.listener, services.intake, services.worker, services.worklist, services.migrate),
+    SEE: (results.studies, results.show, results.reconcile, operations.route),
+    OPS: (send.send, operations.reprocess, operations.resend, operations.check, operations.config),
+}.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(operations.quarantine, name="quarantine", rich_help_panel=OPS)
+app.add_typer(models.app, name="models", rich_help_panel="Models")
+
+
+def main() -> None:
+    """Run the command line; what is raised on purpose becomes one message and an exit status."""
+    try:
+        app()
+    except SettingsError as error:
+        err.print(f"firstread: {error}", style="bold red", markup=False)
+        sys.exit(2)
+    except (FirstreadError, ModelError) as error:
+        err.print(f"firstread: {error}", style="bold red", markup=False)
+        sys.exit(1)
+    except SQLAlchemyError as error:
+        first = str(error).splitlines()[0]
+        err.print(
+            f"firstread: the database does not answer: {first}\nTry `firstread check`.", style="red", markup=False
+        )
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

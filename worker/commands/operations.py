@@ -1,0 +1,152 @@
+"""What ops do: routes, quarantine, reprocessing, resending, checks, settings."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+
+from worker import bootstrap, operations
+from worker.check import check_all
+from worker.commands.output import err, out, print_json, print_table
+from worker.config import Settings, config_file, load_settings
+from worker.errors import NotFound
+from worker.intake.headers import is_uid
+from worker.pipeline import Pipeline
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+quarantine = typer.Typer(no_args_is_help=True, help="Work that was given up, for a person to look at.")
+
+
+def _pipeline(settings: Settings) -> Pipeline:
+    from worker.celery_app import app
+
+    return bootstrap.build_pipeline(settings, bootstrap.open_database(settings), actor="operator", app=app)
+
+
+def route(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A DICOM file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say which rule sends a file where, and why."""
+    import pydicom
+
+    header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    decision = bootstrap.model_router(load_settings()).decide(header)
+    if as_json:
+        print_json(
+            {
+                "file": str(file),
+                "models": list(decision.models),
+                "route": decision.route or None,
+                "reason": decision.reason or None,
+                "remark": decision.remark or None,
+            }
+        )
+        return
+    goes = " and ".join(decision.models) if decision.models else "to no model"
+    out.print(f"{file}: {goes}", markup=False)
+    for word, value in (("rule", decision.route), ("why not", decision.reason), ("remark", decision.remark)):
+        if value:
+            out.print(f"  {word}: {value}", markup=False)
+
+
+@quarantine.command("list")
+def quarantine_list(as_json: AsJson = False) -> None:
+    """List the work that was given up, and why."""
+    items = operations.quarantine_list(bootstrap.open_database(load_settings()))
+    if as_json:
+        print_json([item.as_json() for item in items])
+        return
+    rows = ((i.id, i.kind, i.lane, i.attempts, i.since, i.study_instance_uid, i.last_error) for i in items)
+    print_table(f"{len(items)} in quarantine", ("ID", "kind", "for", "attempts", "since", "study", "error"), rows)
+
+
+@quarantine.command("retry")
+def quarantine_retry(
+    work_id: Annotated[int, typer.Argument(metavar="ID", help="As `quarantine list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Owe given-up work once more, with fresh attempts."""
+    item = operations.quarantine_retry(_pipeline(load_settings()), work_id)
+    if as_json:
+        print_json(item.as_json())
+    else:
+        out.print(f"{item.kind} {item.subject}: owed again", markup=False)
+
+
+def reprocess(
+    study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    model: Annotated[str | None, typer.Option(help="NAME@VERSION or NAME; else the models it went to before.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify a study once more; a report that says something new becomes the next generation."""
+    settings = load_settings()
+    models = [bootstrap.model_registry(settings).find(model).card.identifier] if model else []
+    owed = operations.reprocess(_pipeline(settings), study_uid, models)
+    if as_json:
+        print_json({"study_instance_uid": study_uid, "owed": owed})
+    else:
+        out.print(f"{owed} instances owed to {', '.join(models) or 'their models'}", markup=False)
+
+
+def resend(
+    study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    as_json: AsJson = False,
+) -> None:
+    """Send the newest report of a study again, to every destination."""
+    if not is_uid(study_uid):
+        raise NotFound(f"{study_uid!r} is no Study Instance UID")
+    settings = load_settings()
+    destinations = operations.resend(_pipeline(settings), study_uid, settings.pacs)
+    if as_json:
+        print_json({"study_instance_uid": study_uid, "destinations": destinations})
+    else:
+        out.print(f"owed to {', '.join(destinations)}", markup=False)
+
+
+def check(as_json: AsJson = False) -> None:
+    """Check settings, database, broker, models, spool space and PACS: one line each, the fix in words."""
+    settings = load_settings()
+    findings = []
+    for finding in check_all(settings):
+        findings.append(finding)
+        if not as_json:
+            out.print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.found}", markup=False)
+            if not finding.ok:
+                out.print(f"      → {finding.fix}", markup=False)
+    if as_json:
+        print_json([finding.as_json() for finding in findings])
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def config(as_json: AsJson = False) -> None:
+    """Show the effective settings; secrets are masked."""
+    settings = load_settings()
+    entries = [_setting(settings, name) for name in Settings.model_fields]
+    if as_json:
+        print_json({entry["name"]: entry["value"] for entry in entries})
+        return
+    rows = ((e["name"], _words(e["value"]), e["meaning"]) for e in entries)
+    print_table("settings", ("name", "value", "meaning"), rows)
+    err.print(f"from the environment, then {config_file()}", markup=False)
+
+
+def _setting(settings: Settings, name: str) -> dict[str, Any]:
+    value = settings.model_dump(mode="json")[name]
+    if name == "pacs":
+        value = [str(peer) for peer in settings.pacs]
+    if name.endswith("_url") and value:
+        value = sa.make_url(value).render_as_string(hide_password=True)
+    return {
+        "name": f"FIRSTREAD_{name.upper()}",
+        "value": value,
+        "meaning": Settings.model_fields[name].description or "",
+    }
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(item.get("name", item)) if isinstance(item, dict) else str(item) for item in value)
+    return "" if value is None else str(value)

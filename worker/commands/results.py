@@ -1,0 +1,122 @@
+"""Results: studies, one study, and whether everything that was accepted is accounted for."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.panel import Panel
+
+from worker import bootstrap
+from worker.commands.output import err, out, print_json, print_table
+from worker.config import load_settings
+from worker.intake.spool import Spool
+from worker.reconcile import reconcile as reconcile_all
+from worker.studies import StudyFilter, count_studies, list_studies, study_detail
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def studies(
+    as_json: AsJson = False,
+    search: Annotated[str, typer.Option(help="Words in patient ID, patient name or accession number.")] = "",
+    status: Annotated[str | None, typer.Option(help="pending, complete, failed or not_eligible.")] = None,
+    priority: Annotated[str | None, typer.Option(help="immediate, urgent, routine or none.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many.")] = 0,
+) -> None:
+    """List the studies, most urgent first, then oldest first."""
+    wanted = StudyFilter(search=search, status=status, priority=priority, limit=limit, offset=offset)
+    database = bootstrap.open_database(load_settings())
+    with database.read() as session:
+        documents = list_studies(session, wanted)
+        total = count_studies(session, wanted)
+    if as_json:
+        print_json(documents)
+        return
+    columns = ("priority", "AI", "patient ID", "modality", "accession", "received", "findings", "study")
+    print_table(f"{len(documents)} of {total} studies", columns, (_row(document) for document in documents))
+
+
+def _row(document: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        document["priority"],
+        document["ai_status"].replace("_", " "),
+        document["patient_id"],
+        document["modality"],
+        document["accession_number"],
+        document["received_at"],
+        ", ".join(_finding(finding) for finding in document["findings"] if finding["flagged"]) or document["reason"],
+        document["study_instance_uid"],
+    )
+
+
+def _finding(finding: dict[str, Any]) -> str:
+    return f"{finding['label']} {finding['probability']:.0%}"
+
+
+def show(
+    study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one study: findings, instances, reports, deliveries."""
+    database = bootstrap.open_database(load_settings())
+    with database.read() as session:
+        document = study_detail(session, study_uid)
+    if as_json:
+        print_json(document)
+        return
+    head = f"{document['priority'].upper()} · AI {document['ai_status'].replace('_', ' ')}"
+    lines = [f"{key}: {document[key]}" for key in ("patient_id", "accession_number", "modality", "received_at")]
+    out.print(Panel("\n".join(lines), title=head, title_align="left"), markup=False)
+    if document["reason"]:
+        out.print(document["reason"], markup=False)
+    print_table(
+        "findings",
+        ("label", "probability", "threshold", "flagged", "model", "instance"),
+        (
+            (
+                f["label"],
+                f"{f['probability']:.3f}",
+                f["threshold"],
+                f["flagged"],
+                f"{f['model']}@{f['model_version']}",
+                f["sop_instance_uid"],
+            )
+            for f in document["findings"]
+        ),
+    )
+    print_table(
+        "instances",
+        ("status", "SOP Instance UID", "reason"),
+        ((i["status"], i["sop_instance_uid"], i["reason"]) for i in document["instances_detail"]),
+    )
+    print_table(
+        "reports",
+        ("generation", "kind", "SOP Instance UID", "deliveries"),
+        ((r["generation"], r["kind"], r["sop_instance_uid"], _deliveries(r)) for r in document["reports"]),
+    )
+
+
+def _deliveries(report: dict[str, Any]) -> str:
+    return ", ".join(f"{d['destination']} {d['status']}" for d in report["deliveries"]) or "no destination"
+
+
+def reconcile(
+    as_json: AsJson = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Also read every stored file and compare digests.")] = False,
+) -> None:
+    """Account for everything accepted: complete + failed + not eligible + pending, spool against database."""
+    settings = load_settings()
+    database = bootstrap.open_database(settings)
+    spool = Spool(settings.spool_dir)
+    with err.status("comparing spool and database"):
+        result = reconcile_all(database, spool, verify=verify).as_json()
+    if as_json:
+        print_json(result)
+    else:
+        keys = ("accepted", "complete", "failed", "not_eligible", "pending")
+        print_table("instances", [key.replace("_", " ") for key in keys], [[result[key] for key in keys]])
+        for entry in result["unaccounted"]:
+            err.print(
+                f"unaccounted: {entry.get('path') or entry.get('sop_instance_uid')}: {entry['why']}", markup=False
+            )
+    raise typer.Exit(1 if result["unaccounted"] else 0)

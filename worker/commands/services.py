@@ -1,0 +1,171 @@
+"""The services, one command each; `firstread up` runs them all on one machine."""
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from typing import Annotated
+
+import typer
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker import bootstrap, metrics, schema
+from worker.commands.output import out
+from worker.config import Settings, load_settings, unknown_names
+from worker.database import Database
+from worker.errors import SchemaOwed, SettingsError
+from worker.intake.spool import make_private
+from worker.logs import configure_logs, get_logger
+
+log = get_logger(__name__)
+
+
+def _start(service: str) -> Settings:
+    settings = load_settings()
+    configure_logs(service, settings.log_format)
+    make_private(settings.data_dir)
+    if unknown := unknown_names():
+        log.warning("unknown_settings", names=unknown, todo="`firstread config` lists those there are")
+    return settings
+
+
+def listener(
+    no_intake: Annotated[bool, typer.Option("--no-intake", help="Start no intake beside the listener.")] = False,
+) -> None:
+    """Receive scans: the DICOM C-STORE listener, with an intake beside it."""
+    from dicom_listener.__main__ import main
+
+    raise typer.Exit(main(_start("listener"), with_intake=not no_intake))
+
+
+def intake() -> None:
+    """Register what lies in the spool, create owed work, send wake-ups, sweep."""
+    settings = _start("intake")
+    metrics.serve(settings.metrics_port)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    lock = os.open(
+        make_private(settings.data_dir / "run") / "intake.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
+    while not stop.is_set():
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # one intake a spool; this one stands by
+            stop.wait(1.0)
+            continue
+        _intake_loop(settings, stop)
+    os.close(lock)
+
+
+def _intake_loop(settings: Settings, stop: threading.Event) -> None:
+    from worker.celery_app import app
+
+    pipeline = None
+    away = False
+    next_sweep = 0.0
+    while not stop.is_set():
+        try:
+            if pipeline is None:
+                actor = f"intake@{socket.gethostname()}"
+                database = bootstrap.open_database(settings)
+                pipeline = bootstrap.build_pipeline(settings, database, actor=actor, app=app, routes=True)
+                log.info("intake_ready", broker=bool(settings.broker_url))
+            handled = pipeline.register_arrivals()
+            if time.monotonic() >= next_sweep:
+                pipeline.sweep()
+                next_sweep = time.monotonic() + settings.sweep_seconds
+        except (SQLAlchemyError, SchemaOwed, OSError) as error:
+            if not away:
+                log.warning(
+                    "intake_waits", error=str(error)[:300], todo="scans are accepted and kept; intake goes on later"
+                )
+            away = True
+            stop.wait(1.0)
+            continue
+        if away:
+            log.info("intake_goes_on")
+        away = False
+        if not handled:
+            stop.wait(POLL_SECONDS)
+
+
+POLL_SECONDS = 0.05
+"""How often an idle intake looks at the spool; a look costs microseconds."""
+
+
+def worker(
+    queues: Annotated[
+        str,
+        typer.Option(help="Comma-separated: inference (every installed model), inference.NAME[@VERSION], delivery."),
+    ] = "inference,delivery",
+    concurrency: Annotated[int, typer.Option(min=1, help="Threads of a delivery worker.")] = 4,
+) -> None:
+    """Classify (inference) or report and deliver (delivery): a Celery worker with our flags."""
+    settings = _start("worker")
+    if not settings.broker_url:
+        raise SettingsError("FIRSTREAD_BROKER_URL is not set: a worker needs a broker (or use `firstread up`)")
+    from worker import tasks
+    from worker.celery_app import app
+    from worker.wakeups import DELIVERY, INFERENCE, queue_of
+
+    registry = bootstrap.model_registry(settings)
+    names: list[str] = []
+    models: list[str] = []
+    for wanted in filter(None, (part.strip() for part in queues.split(","))):
+        head, _, model = wanted.partition(".")
+        if wanted == DELIVERY:
+            names.append(DELIVERY)
+        elif head == INFERENCE:
+            chosen = [registry.find(model)] if model else registry.packages()
+            models += [package.card.identifier for package in chosen]
+        else:
+            raise SettingsError(f"--queues {wanted}: it is inference, inference.NAME[@VERSION] or delivery")
+    names += [queue_of("infer", model) for model in models]
+    if not names:
+        raise SettingsError("--queues names no queue, or no model is installed (`firstread models list`)")
+    metrics.serve(settings.metrics_port)
+    _ = tasks.runtime.pipeline
+    for model in models:
+        tasks.runtime.classifier(model)  # warm before the first scan
+    # A classifier lives in one process and is used by one thread: `solo`. Deliveries wait for peers: threads.
+    pool = ["--pool", "solo"] if models else ["--pool", "threads", "--concurrency", str(concurrency)]
+    kind = "inference" if models else "delivery"
+    flags = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+    app.worker_main(["worker", *pool, "--queues", ",".join(names), "--hostname", f"{kind}-{os.getpid()}@%h", *flags])
+
+
+def worklist() -> None:
+    """Serve the reading worklist: page, JSON interface, probes, metrics."""
+    settings = _start("worklist")
+    from worker.check import readiness
+    from worker.worklist.app import create_app, serve
+
+    database = Database(settings.effective_database_url)
+    if database.is_sqlite:
+        schema.ensure(database)
+    app = create_app(
+        database,
+        previews_dir=settings.previews_dir,
+        readiness=lambda: readiness(settings, database),
+        version=_version(),
+    )
+    serve(app, settings.web_host, settings.web_port, run_dir=settings.data_dir / "run")
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("firstread")
+
+
+def migrate() -> None:
+    """Bring the database schema to the newest version."""
+    settings = load_settings()
+    before, after = schema.migrate(Database(settings.effective_database_url))
+    if before == after:
+        out.print(f"the schema is {after}: nothing to do")
+    else:
+        out.print(f"the schema was {before or 'empty'}, it is now {after}")

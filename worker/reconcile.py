@@ -1,0 +1,114 @@
+"""Reconcile: everything that was accepted, spool against database, per instance."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from worker.database import Database, Instance, InstanceStatus, WorkItem, WorkKind, WorkState
+from worker.intake.headers import read_object
+from worker.intake.spool import Spool
+
+
+@dataclass
+class Reconciliation:
+    """The sum: accepted = complete + failed + not eligible + pending, and what does not fit."""
+
+    complete: int = 0
+    failed: int = 0
+    not_eligible: int = 0
+    pending: int = 0
+    unaccounted: list[dict[str, str]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        orphans = sum("path" in entry for entry in self.unaccounted)
+        return {
+            "accepted": self.complete + self.failed + self.not_eligible + self.pending + orphans,
+            "complete": self.complete,
+            "failed": self.failed,
+            "not_eligible": self.not_eligible,
+            "pending": self.pending,
+            "unaccounted": self.unaccounted,
+        }
+
+
+def reconcile(database: Database, spool: Spool, *, verify: bool = False) -> Reconciliation:
+    """Hold the spool against the database.
+
+    Parameters
+    ----------
+    verify
+        Also read every stored file and compare its digest.
+
+    Notes
+    -----
+    Safe to run while scans arrive: what looks wrong at first is looked at once more before it is said.
+    """
+    first = _once(database, spool, verify=verify)
+    if not first.unaccounted:
+        return first
+    second = _once(database, spool, verify=verify)
+    second.unaccounted = [entry for entry in second.unaccounted if entry in first.unaccounted]
+    return second
+
+
+def _once(database: Database, spool: Spool, *, verify: bool) -> Reconciliation:
+    result = Reconciliation()
+    waiting = {path.stem: path for path in spool.arrivals()}
+    filed = set(spool.filed())
+    with database.read() as session:
+        instances = session.exec(select(Instance)).all()
+        owed = _owed(session)
+    by_name = {instance.spool_name: instance for instance in instances}
+    by_content = {(instance.sop_instance_uid, instance.dataset_sha256) for instance in instances}
+    counts = Counter(instance.status for instance in instances)
+    result.complete = counts[InstanceStatus.CLASSIFIED]
+    result.failed = counts[InstanceStatus.FAILED]
+    result.not_eligible = counts[InstanceStatus.NOT_ELIGIBLE]
+    result.pending = counts[InstanceStatus.PENDING]
+    for name in sorted(filed - by_name.keys()):
+        lost = {"path": str(spool.filed_path(name)), "why": "it lies in the spool and has no row in the database"}
+        result.unaccounted.append(lost)
+    for name, path in waiting.items():
+        if name in by_name or name in filed:
+            continue
+        try:
+            stored = read_object(path)
+        except FileNotFoundError:
+            continue  # registered or discarded while we looked
+        content = (stored.sop_instance_uid, stored.dataset_sha256)
+        if content not in by_content:
+            by_content.add(content)
+            result.pending += 1
+    for instance in instances:
+        why = _wrong(instance, spool, owed, verify=verify)
+        if why:
+            result.unaccounted.append({"sop_instance_uid": instance.sop_instance_uid, "why": why})
+    return result
+
+
+def _owed(session: Session) -> set[int]:
+    """Return the instances for which inference is owed or under way."""
+    open_states = (WorkState.OWED, WorkState.LEASED)
+    query = select(WorkItem.subject_id).where(WorkItem.kind == WorkKind.INFER, col(WorkItem.state).in_(open_states))
+    return set(session.exec(query).all())
+
+
+def _wrong(instance: Instance, spool: Spool, owed: set[int], *, verify: bool) -> str:
+    if instance.status not in {
+        InstanceStatus.PENDING,
+        InstanceStatus.CLASSIFIED,
+        InstanceStatus.FAILED,
+        InstanceStatus.NOT_ELIGIBLE,
+    }:
+        return f"its status is {instance.status!r}, which is none"
+    if instance.status == InstanceStatus.PENDING and instance.id not in owed:
+        return "it is pending, but no work is owed for it"
+    path = spool.path(instance.spool_name)
+    if path is None:
+        return "its stored bytes are gone from the spool"
+    if verify and read_object(path).sha256 != instance.sha256:
+        return "its stored bytes are not those that were received (SHA-256 differs)"
+    return ""

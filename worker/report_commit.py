@@ -1,0 +1,136 @@
+"""The commit of reports and of their deliveries: the rows, what they make owed, and the audit events."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from sqlmodel import Session, col, select
+
+from worker import metrics
+from worker.config import Peer
+from worker.database import Database, Delivery, DeliveryStatus, Report, Study, WorkKind, utc_now
+from worker.errors import FirstreadError, PeerUnreachable
+from worker.intake.work import Claim, Work
+from worker.logs import get_logger
+from worker.reporting.gathering import Gathered
+from worker.reporting.pacs import Delivered
+
+log = get_logger(__name__)
+
+Record = Callable[[Session, str, str, Mapping[str, Any]], object]
+
+
+class ReportCommit:
+    """Writes what became of a report.
+
+    Parameters
+    ----------
+    record
+        Appends an audit event: (session, action, subject, detail).
+    destinations
+        Where every report goes.
+    """
+
+    def __init__(
+        self, database: Database, work: Work, record: Record, reports_dir: Path, destinations: Sequence[Peer]
+    ) -> None:
+        self.database = database
+        self.work = work
+        self.record = record
+        self.reports_dir = reports_dir
+        self.destinations = tuple(destinations)
+
+    def keep(self, session: Session, study: Study, gathered: Gathered, dataset: Dataset, relative: str) -> None:
+        """Write the row of a report that is stored, and owe it to each destination."""
+        study.generation = gathered.generation
+        session.add(study)
+        report = Report(
+            study_id=gathered.study_id,
+            generation=gathered.generation,
+            kind="sr",
+            sop_instance_uid=str(dataset.SOPInstanceUID),
+            sop_class_uid=str(dataset.SOPClassUID),
+            series_instance_uid=str(dataset.SeriesInstanceUID),
+            path=relative,
+            sha256=hashlib.sha256((self.reports_dir / relative).read_bytes()).hexdigest(),
+            evidence_sha256=gathered.sha256,
+            created_at=utc_now(),
+        )
+        session.add(report)
+        session.flush()
+        detail = {"study": study.study_instance_uid, "generation": report.generation, "sha256": report.sha256}
+        self.record(session, "report.stored", report.sop_instance_uid, detail)
+        for peer in self.destinations:
+            self.owe_delivery(session, report, str(peer))
+
+    def owe_delivery(self, session: Session, report: Report, destination: str) -> None:
+        """Owe a report to a destination, for the first time or once more."""
+        delivery = session.exec(
+            select(Delivery).where(Delivery.report_id == report.id, Delivery.destination == destination)
+        ).one_or_none()
+        if delivery is None:
+            delivery = Delivery(report_id=report.id or 0, destination=destination, status=DeliveryStatus.PENDING)
+        delivery.status = DeliveryStatus.PENDING
+        session.add(delivery)
+        session.flush()
+        self.work.owe(
+            session,
+            WorkKind.DELIVER,
+            f"delivery {delivery.id}",
+            delivery.id or 0,
+            lane=destination,
+            not_before=utc_now(),
+        )
+
+    def find(self, claim: Claim) -> tuple[Delivery, Report]:
+        """Return the delivery that a claim is about, and its report."""
+        with self.database.read() as session:
+            row = session.exec(
+                select(Delivery, Report)
+                .join(Report, col(Report.id) == col(Delivery.report_id))
+                .where(Delivery.id == claim.subject_id)
+            ).one()
+        return row[0], row[1]
+
+    def delivered(self, claim: Claim, report: Report, sent: Delivered) -> None:
+        """Write that a destination said yes."""
+        with self.database.write() as session:
+            self.work.finish(session, claim)
+            delivery = session.exec(select(Delivery).where(Delivery.id == claim.subject_id)).one()
+            delivery.status, delivery.attempts = DeliveryStatus.DELIVERED, delivery.attempts + 1
+            delivery.last_error, delivery.delivered_at = sent.warning, utc_now()
+            delivery.sent_sop_class_uid = sent.sop_class_uid
+            session.add(delivery)
+            detail = {"destination": claim.lane, "status": f"0x{sent.status:04X}", "sop_class": sent.sop_class_uid}
+            self.record(session, "report.delivered", report.sop_instance_uid, detail)
+        metrics.deliveries.labels(destination=claim.lane, status="delivered").inc()
+        log.info("report_delivered", sop_instance_uid=report.sop_instance_uid, destination=claim.lane)
+
+    def not_delivered(self, claim: Claim, report: Report, error: FirstreadError) -> None:
+        """Write that a destination could not be reached (tried again, without end) or refused (a few times)."""
+        unreachable = isinstance(error, PeerUnreachable)
+        final = not unreachable and self.work.exhausted(claim)
+        with self.database.write() as session:
+            delivery = session.exec(select(Delivery).where(Delivery.id == claim.subject_id)).one()
+            delivery.attempts, delivery.last_error = delivery.attempts + 1, str(error)
+            session.add(delivery)
+            if final:
+                self.work.quarantine(session, claim, str(error))
+                self.give_up(session, delivery, str(error))
+            else:
+                self.work.put_off(session, claim, str(error), costs_attempt=not unreachable)
+        if not final:
+            status = "unreachable" if unreachable else "refused"
+            metrics.deliveries.labels(destination=claim.lane, status=status).inc()
+        log.warning("report_not_delivered", sop_instance_uid=report.sop_instance_uid, to=claim.lane, error=str(error))
+
+    def give_up(self, session: Session, delivery: Delivery, error: str) -> None:
+        """Write that a delivery failed for good, until somebody sends it again."""
+        delivery.status, delivery.last_error = DeliveryStatus.FAILED, error
+        session.add(delivery)
+        detail = {"destination": delivery.destination, "error": error}
+        self.record(session, "delivery.failed", f"delivery {delivery.id}", detail)
+        metrics.deliveries.labels(destination=delivery.destination, status="failed").inc()
+        metrics.quarantined.labels(kind=WorkKind.DELIVER).inc()

@@ -1,0 +1,157 @@
+"""What a study's report has to say, gathered from the database.
+
+The digest of it tells whether a new generation would say anything new: a reprocessing with the same outcome makes none.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from pydicom.dataset import Dataset
+from sqlmodel import Session, col, select
+
+from worker.database import Instance, InstanceStatus, ModelVersion, Report, Series, Study, WorkItem, WorkKind
+from worker.errors import ReportError
+from worker.reporting.study_result import Algorithm, Evidence, Iod, ReportedFinding, StudyResult
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the next report of a study says, and the digest of it.
+
+    Attributes
+    ----------
+    said_before
+        Whether the newest report says exactly this already.
+    """
+
+    study_id: int
+    study_instance_uid: str
+    generation: int
+    priority: str
+    instances: tuple[tuple[Instance, Series], ...]
+    findings: tuple[ReportedFinding, ...]
+    algorithms: tuple[Algorithm, ...]
+    predecessor: tuple[str, str, str] | None
+    remarks: tuple[str, ...]
+    sha256: str
+    said_before: bool
+
+    def result(self, *, iod: Iod, created_at: datetime, read_header: Callable[[Instance], Dataset]) -> StudyResult:
+        """Return the input of `structured_report.build`; headers are read now, from the spool."""
+        return StudyResult(
+            study_instance_uid=self.study_instance_uid,
+            generation=self.generation,
+            priority=self.priority,  # type: ignore[arg-type]
+            findings=self.findings,
+            evidence=tuple(
+                Evidence(
+                    sop_class_uid=instance.sop_class_uid,
+                    sop_instance_uid=instance.sop_instance_uid,
+                    series_instance_uid=series.series_instance_uid,
+                    status="classified" if instance.status == InstanceStatus.CLASSIFIED else "failed",
+                    reason=instance.reason,
+                    header=read_header(instance),
+                )
+                for instance, series in self.instances
+            ),
+            created_at=created_at,
+            predecessor=self.predecessor,
+            algorithms=self.algorithms,
+            iod=iod,
+            remarks=self.remarks,
+        )
+
+
+def gather(session: Session, study: Study) -> Gathered:
+    """Gather what the next report of a study has to say.
+
+    Raises
+    ------
+    ReportError
+        When there is nothing to report: no instance was classified, none should have been.
+    """
+    rows = session.exec(
+        select(Instance, Series)
+        .join(Series, col(Series.id) == col(Instance.series_id))
+        .where(Instance.study_id == study.id, col(Instance.reportable).is_(True))
+        .order_by(col(Instance.received_at), col(Instance.id))
+    ).all()
+    if not rows:
+        raise ReportError(f"study {study.study_instance_uid} has nothing to report")
+    instances = _one_of_each_uid(rows)
+    versions = _versions(session, study)
+    algorithms = {(v.name, v.version): Algorithm(v.name, v.version, v.weights_sha256) for v in versions}
+    newest = session.exec(
+        select(Report).where(Report.study_id == study.id).order_by(col(Report.generation).desc()).limit(1)
+    ).first()
+    sha256 = _digest(study, instances, list(algorithms.values()))
+    return Gathered(
+        study_id=study.id or 0,
+        study_instance_uid=study.study_instance_uid,
+        generation=study.generation + 1,
+        priority=study.priority,
+        instances=tuple(instances),
+        findings=tuple(_finding(e, algorithms[e["model"], e["model_version"]]) for e in study.findings),
+        algorithms=tuple(algorithms.values()),
+        predecessor=(newest.sop_class_uid, newest.sop_instance_uid, newest.series_instance_uid) if newest else None,
+        remarks=tuple(dict.fromkeys(instance.remark for instance, _ in instances if instance.remark)),
+        sha256=sha256,
+        said_before=newest is not None and newest.evidence_sha256 == sha256,
+    )
+
+
+def _one_of_each_uid(rows: Sequence[tuple[Instance, Series]]) -> list[tuple[Instance, Series]]:
+    """Keep one instance of each SOP Instance UID: of a UID conflict the failed one, for it must not go unsaid."""
+    chosen: dict[str, tuple[Instance, Series]] = {}
+    for row in rows:
+        uid = row[0].sop_instance_uid
+        if uid not in chosen or row[0].status == InstanceStatus.FAILED:
+            chosen[uid] = row
+    return list(chosen.values())
+
+
+def _versions(session: Session, study: Study) -> Sequence[ModelVersion]:
+    """Return the model versions whose word counts; of a study that no model could read, those that were to."""
+    counting = sorted({f"{entry['model']}@{entry['model_version']}" for entry in study.findings})
+    if not counting:
+        counting = sorted(
+            session.exec(
+                select(WorkItem.lane)
+                .join(Instance, col(Instance.id) == col(WorkItem.subject_id))
+                .where(WorkItem.kind == WorkKind.INFER, Instance.study_id == study.id)
+                .distinct()
+            ).all()
+        )
+    identifier = col(ModelVersion.name) + sa.literal("@") + col(ModelVersion.version)
+    return session.exec(
+        select(ModelVersion).where(identifier.in_(counting)).order_by(col(ModelVersion.name), col(ModelVersion.version))
+    ).all()
+
+
+def _finding(entry: dict[str, Any], algorithm: Algorithm) -> ReportedFinding:
+    return ReportedFinding(
+        label=entry["label"],
+        code_scheme=entry["code"]["scheme"],
+        code_value=entry["code"]["value"],
+        code_meaning=entry["code"]["meaning"],
+        probability=entry["probability"],
+        threshold=entry["threshold"],
+        flagged=entry["flagged"],
+        sop_instance_uid=entry["sop_instance_uid"],
+        algorithm=algorithm,
+    )
+
+
+def _digest(study: Study, instances: Sequence[tuple[Instance, Series]], algorithms: Sequence[Algorithm]) -> str:
+    said = {
+        "findings": study.findings,
+        "priority": study.priority,
+        "instances": sorted((i.sop_instance_uid, i.dataset_sha256, i.status, i.reason) for i, _ in instances),
+        "algorithms": [(a.name, a.version, a.weights_sha256) for a in algorithms],
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

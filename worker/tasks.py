@@ -1,0 +1,75 @@
+"""Thin doors: one Celery task a queue, and a call into the pipeline.
+
+A task takes everything that is due and ends; what fails is written into its row and hinted at again by the sweeper, so
+there is no retry here.
+"""
+
+import socket
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from worker import bootstrap
+from worker.celery_app import app, settings, stopping
+from worker.database import Database
+from worker.logs import get_logger
+from worker.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+    from worker.inference.pixels import PixelReader
+
+log = get_logger(__name__)
+
+
+class Runtime:
+    """What this process keeps warm: the pipeline, the classifiers, the decoding child."""
+
+    def __init__(self) -> None:
+        self._classifiers: dict[str, Classifier] = {}
+        self._lock = threading.Lock()
+
+    @cached_property
+    def database(self) -> Database:
+        """The database, opened once."""
+        return bootstrap.open_database(settings)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The pipeline, wired once."""
+        actor = f"worker@{socket.gethostname()}"
+        return bootstrap.build_pipeline(settings, self.database, actor=actor, app=app, stopping=stopping.is_set)
+
+    @cached_property
+    def reader(self) -> "PixelReader":
+        """The guarded decoding child, started once."""
+        from worker.inference.pixels import PixelReader
+
+        return PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes)
+
+    def classifier(self, model: str) -> "Classifier":
+        """Return the classifier `name@version`, verified and warmed when it is first asked for."""
+        with self._lock:
+            if model not in self._classifiers:
+                from models.classifier import Classifier
+
+                classifier = Classifier.load(bootstrap.model_registry(settings).find(model), engine=settings.engine)
+                classifier.warm_up()
+                self._classifiers[model] = classifier
+                log.info("model_ready", model=model, engine=classifier.engine, device=classifier.device)
+            return self._classifiers[model]
+
+
+runtime = Runtime()
+
+
+@app.task(name="firstread.inference")  # type: ignore[untyped-decorator]
+def inference(model: str) -> int:
+    """Classify all that is owed to `model` (`name@version`); return how many instances."""
+    return runtime.pipeline.infer(model, runtime.classifier(model), runtime.reader)
+
+
+@app.task(name="firstread.delivery")  # type: ignore[untyped-decorator]
+def delivery() -> int:
+    """Make the reports that are due and deliver what is owed; return how many pieces of work."""
+    return runtime.pipeline.report() + runtime.pipeline.deliver()

@@ -1,5 +1,6 @@
 """Structured logs: one line per event, with UIDs and never names."""
 
+import contextlib
 import logging
 import sys
 from typing import Any, Literal
@@ -21,6 +22,21 @@ def drop_patient_data(_logger: WrappedLogger, _method: str, event: EventDict) ->
     return event
 
 
+class SteadyStderr:
+    """Standard error that never fails its writer: a full disk or a closed pipe behind it must not stop a service."""
+
+    def write(self, text: str) -> int:
+        """Write as much as can be written."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 def configure_logs(service: str, log_format: Literal["auto", "console", "json"] = "auto") -> None:
     """Set up this process's log on standard error.
 
@@ -33,8 +49,13 @@ def configure_logs(service: str, log_format: Literal["auto", "console", "json"] 
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+
+    def name_the_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**event, "service": service}  # context variables would not reach threads
+
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        name_the_service,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         drop_patient_data,
@@ -43,10 +64,9 @@ def configure_logs(service: str, log_format: Literal["auto", "console", "json"] 
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(SteadyStderr()),  # type: ignore[arg-type]  # all it needs
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     # What libraries log through the standard library joins the same stream in the same form.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

@@ -1,0 +1,216 @@
+"""Whose report it is: the patient and study attributes of a source, fit for an object that must be valid.
+
+A report is filed by what it says of patient and study, so these say what the source says. Patient ID and name are taken
+as they are, whatever is wrong with them. Any other value that breaks its own rules is left out, since it would make the
+whole report invalid: silently where it only describes (an age of "62"), with a remark where it identifies (an accession
+number too long for its VR). Attributes of type 2 are there, if empty.
+"""
+
+import re
+import warnings
+import zlib
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydicom import config
+from pydicom.datadict import dictionary_description, dictionary_VR
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset, read_partial, read_preamble
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.valuerep import PersonName, validate_value
+
+from worker.errors import ReportError
+from worker.reporting import character_sets
+
+PATIENT = ("PatientID", "PatientName")
+"""Taken as they are: a report must never be filed with somebody else, nor with nobody."""
+
+STUDY = ("AccessionNumber", "StudyID", "StudyDate")
+"""Left empty, with a remark, where the value is bad."""
+
+REQUIRED = ("PatientBirthDate", "PatientSex", "StudyTime", "ReferringPhysicianName")
+"""The others of type 2 in an SR document."""
+
+DESCRIBING = (
+    "IssuerOfPatientID", "OtherPatientNames", "PatientBirthTime", "EthnicGroup", "PatientComments", "StudyDescription",
+    "PatientAge", "PatientSize", "PatientWeight", "Occupation", "AdditionalPatientHistory", "AdmissionID",
+    "TimezoneOffsetFromUTC",
+)  # fmt: skip
+"""Optional in an SR document (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2, C.12.1)."""
+
+_TAKEN = (*PATIENT, *STUDY, *REQUIRED, *DESCRIBING)
+_NAMES = tuple(keyword for keyword in _TAKEN if dictionary_VR(keyword) == "PN")
+_SEVERAL = frozenset({"OtherPatientNames"})
+"""Attributes that may have several values."""
+
+_LAST_GROUP = 0x0038
+"""No attribute that is taken stands in a later group of the data set."""
+
+_INFLATE_LIMIT = 8 << 20
+"""Bytes inflated of a deflated source: the attributes taken stand at its start, and a bomb stays small."""
+
+
+def read_header(path: Path) -> Dataset:
+    """Read the patient and study attributes of a file, whatever follows them.
+
+    Raises
+    ------
+    ReportError
+        When the file is not there or does not begin like a data set.
+    """
+    tags: list[BaseTag | int] = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_TAKEN)]
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the values are judged one by one when they are taken
+            start = file.read(4096)
+            file.seek(0)
+            if start[128:132] == b"DICM" and DeflatedExplicitVRLittleEndian.encode() in start:
+                read_preamble(file, force=False)
+                read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)  # the file meta
+                inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+                inflated = BytesIO(inflater.decompress(file.read(_INFLATE_LIMIT), _INFLATE_LIMIT))
+                return read_dataset(inflated, False, True, stop_when=_is_beyond, specific_tags=tags)
+            return read_partial(file, _is_beyond, force=True, specific_tags=tags)
+    except Exception as error:  # pydicom raises anything over hostile bytes
+        raise ReportError(f"{path}: the header of the source cannot be read ({type(error).__name__})") from error
+
+
+def identity(header: Dataset) -> tuple[Dataset, list[str]]:
+    """Return what a report takes of its source.
+
+    Returns
+    -------
+    pydicom.Dataset
+        The patient and study attributes, with the Specific Character Set that carries them.
+    list of str
+        Sentences on what identifies and could not be taken as it is, or was taken though it breaks its rules.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks about single values; each is judged here
+        terms = _values(header, "SpecificCharacterSet")
+        values = {keyword: [_repaired(keyword, value) for value in _values(header, keyword)] for keyword in _TAKEN}
+        own = character_sets.encodings(character_sets.normalised(terms))
+        encoded = {keyword: [_encoded(name, own) for name in _names(header, keyword)] for keyword in _NAMES}
+    bad = [keyword for keyword in _TAKEN if not _is_fit(keyword, values[keyword])]
+    remarks = [_remark(keyword) for keyword in bad if keyword in (*PATIENT, *STUDY)]
+    kept = {keyword: parts for keyword, parts in values.items() if keyword in PATIENT or keyword not in bad}
+
+    texts = [part for keyword, parts in kept.items() if keyword not in _NAMES for part in parts]
+    names = [name for keyword in _NAMES if keyword in kept for name in encoded[keyword]]
+    chosen = character_sets.choose(terms, texts, names)
+    taken = Dataset()
+    if chosen:
+        taken.SpecificCharacterSet = list(chosen)
+    found = character_sets.encodings(chosen)
+    for keyword in _TAKEN:
+        parts: list[Any] = list(kept.get(keyword, []))
+        if not parts and keyword in DESCRIBING:
+            continue
+        if keyword in _NAMES and chosen != (character_sets.UTF_8,):  # byte for byte, as the source has it
+            parts = [PersonName(name, found, validation_mode=config.IGNORE) for name in encoded[keyword]][: len(parts)]
+        value = "" if not parts else parts[0] if len(parts) == 1 else parts
+        taken.add(DataElement(Tag(keyword), dictionary_VR(keyword), value, validation_mode=config.IGNORE))
+    return taken, remarks
+
+
+def time_zone(taken: Dataset) -> timezone | None:
+    """Return the offset from UTC in which the source states its times, if it says."""
+    offset = str(taken.get("TimezoneOffsetFromUTC", ""))
+    if not offset:
+        return None
+    sign = -1 if offset.startswith("-") else 1
+    return timezone(sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5])))
+
+
+def _is_beyond(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag.group > _LAST_GROUP
+
+
+def _parts(header: Dataset, keyword: str) -> list[Any]:
+    """Return the values of an attribute; none when it is absent, empty, no text or cannot be decoded."""
+    try:
+        value = header.get(keyword)
+        several = list(value) if isinstance(value, (MultiValue, list)) else [value]
+        return several if any(part is not None and str(part) for part in several) else []
+    except Exception:  # noqa: BLE001 - pydicom raises anything over hostile bytes; such a value counts as absent
+        return []
+
+
+def _values(header: Dataset, keyword: str) -> list[str]:
+    return ["" if part is None else str(part) for part in _parts(header, keyword)]
+
+
+def _names(header: Dataset, keyword: str) -> list[PersonName]:
+    return [PersonName(part) for part in _parts(header, keyword)]
+
+
+def _encoded(name: PersonName, own: list[str]) -> bytes:
+    """Return a name as the source has it; one that was never encoded, as the source's character set would."""
+    return name.original_string if isinstance(name.original_string, bytes) else name.encode(own)
+
+
+def _repaired(keyword: str, value: str) -> str:
+    """Return a date or time of ACR-NEMA (`1999.05.24`, `10:20:30`) in the form of today (PS3.5 6.2), else `value`."""
+    vr = dictionary_VR(keyword)
+    if vr == "DA" and re.fullmatch(r"\d{4}\.\d{2}\.\d{2}", value):
+        return value.replace(".", "")
+    if vr == "TM" and re.fullmatch(r"\d{2}:\d{2}(:\d{2}(\.\d+)?)?", value):
+        return value.replace(":", "")
+    return value
+
+
+def _remark(keyword: str) -> str:
+    taken = "taken as it is" if keyword in PATIENT else "left empty here"
+    return f"The {dictionary_description(keyword)} of the source breaks the rules of its VR (PS3.5 6.2) and is {taken}."
+
+
+def _is_fit(keyword: str, parts: list[str]) -> bool:
+    """Say whether the values of an attribute are allowed where they are to stand."""
+    return (len(parts) <= 1 or keyword in _SEVERAL) and all(_is_allowed(keyword, part) for part in parts)
+
+
+def _is_allowed(keyword: str, value: str) -> bool:
+    controls = "\r\n\t\f" if dictionary_VR(keyword) in {"LT", "ST"} else ""
+    if not all(character.isprintable() or character in controls for character in value):
+        return False
+    try:
+        validate_value(dictionary_VR(keyword), value, config.RAISE)
+    except ValueError:
+        return False
+    return keyword not in _RULES or _RULES[keyword](value)
+
+
+def _is_date(value: str) -> bool:
+    try:
+        datetime.strptime(value, "%Y%m%d")  # noqa: DTZ007 - a date has no zone
+    except ValueError:
+        return False
+    return len(value) == len("YYYYMMDD")
+
+
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"\+?(\d+\.?\d*|\.\d+)", value) is not None and 0 < float(value) < 1000
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    return lambda value: re.fullmatch(pattern, value) is not None
+
+
+_TIME = _matches(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?")
+_RULES: dict[str, Callable[[str], bool]] = {
+    "PatientBirthDate": _is_date,
+    "PatientBirthTime": _TIME,
+    "PatientSex": _matches("[MFO]"),
+    "StudyDate": _is_date,
+    "StudyTime": _TIME,
+    "PatientAge": _matches(r"\d{3}[DWMY]"),
+    "PatientSize": _is_number,
+    "PatientWeight": _is_number,
+    "TimezoneOffsetFromUTC": _matches(r"(?!-0000)[+-](0\d|1[0-4])[0-5]\d"),
+}

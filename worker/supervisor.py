@@ -148,22 +148,27 @@ class Supervisor:
             missing, found = self._readiness()
             if found is not None:
                 return found
-            if self._stopping.wait(TICK_SECONDS):
-                raise StartError("stopped before the services were ready") from self.failure
-            if time.monotonic() > deadline:
-                troubles = [state.trouble() for state in self._states if state.trouble()]
-                raise StartError("; ".join([f"not ready after {timeout:g} s: {missing}", *troubles]))
+            self._wait_a_little(deadline, missing, timeout)
 
-    def stop(self, *, hurry: bool = False) -> None:
-        """Drain: each service in its order is asked to stop and waited for, Redis last.
+    def wait_listener(self, timeout: float = 60.0) -> Peer:
+        """Wait until the listener has said where it is: from then on scans are accepted, whatever else is not ready.
 
-        Parameters
-        ----------
-        hurry
-            Kill instead of waiting; may be called while a drain is under way.
+        Raises
+        ------
+        StartError
+            As `wait_ready`.
         """
-        if hurry:
-            self._hurry.set()
+        deadline = time.monotonic() + timeout
+        while (address := self._address("listener")) is None:
+            self._wait_a_little(deadline, "the listener has not said its address", timeout)
+        return _listener(address)
+
+    def hurry(self) -> None:
+        """Kill what a drain, under way or to come, would wait for."""
+        self._hurry.set()
+
+    def stop(self) -> None:
+        """Drain: each service in its order is asked to stop and waited for, Redis last."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -183,6 +188,13 @@ class Supervisor:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _wait_a_little(self, deadline: float, missing: str, timeout: float) -> None:
+        if self._stopping.wait(TICK_SECONDS):
+            raise StartError("stopped before the services were ready") from self.failure
+        if time.monotonic() > deadline:
+            troubles = [state.trouble() for state in self._states if state.trouble()]
+            raise StartError("; ".join([f"not ready after {timeout:g} s: {missing}", *troubles]))
 
     def _plan(self) -> list[ServiceState]:
         environment = {
@@ -259,9 +271,9 @@ class Supervisor:
         return self._run_dir / f"{name}.json"
 
     def _address(self, name: str) -> dict[str, str | int] | None:
+        """Read what a service said of itself; None while it has not, or is just writing it."""
         with suppress(FileNotFoundError, json.JSONDecodeError):
-            found = json.loads(self._address_file(name).read_text())
-            return found if isinstance(found, dict) else None
+            return dict(json.loads(self._address_file(name).read_text()))
         return None
 
     def _known_port(self, name: str) -> dict[str, str]:
@@ -282,8 +294,11 @@ class Supervisor:
         url = str(worklist["url"])
         if (problem := _not_ready(url)) is not None:
             return f"the worklist: {problem}", None
-        peer = Peer(ae_title=str(listener["ae_title"]), host=str(listener["host"]), port=int(listener["port"]))
-        return "", Addresses(peer, url)
+        return "", Addresses(_listener(listener), url)
+
+
+def _listener(address: Mapping[str, str | int]) -> Peer:
+    return Peer(ae_title=str(address["ae_title"]), host=str(address["host"]), port=int(address["port"]))
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -1,0 +1,127 @@
+"""`firstread up` and `firstread demo`: every service on this machine."""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from worker.commands.output import err, out, print_json
+from worker.commands.send import files_under
+from worker.config import Settings, load_settings, unknown_names
+from worker.errors import StartError
+from worker.logs import configure_logs, get_logger
+from worker.supervisor import Addresses, Supervisor
+
+log = get_logger(__name__)
+
+
+def up(
+    echo: Annotated[
+        bool, typer.Option("--echo", help="Show the lines of every log here too (standard error).")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as JSON once ready.")] = False,
+    patience: Annotated[float, typer.Option(help="Seconds until it says that something is not ready.")] = 90.0,
+) -> None:
+    """Run every service on this machine, supervised; Ctrl-C or SIGTERM drains and stops."""
+    settings = load_settings()
+    configure_logs("up", settings.log_format)
+    if unknown := unknown_names():
+        log.warning("unknown_settings", names=unknown, todo="`firstread config` lists those there are")
+    supervisor = Supervisor(settings, echo=sys.stderr if echo else None)
+    stop = threading.Event()
+    _until_told(supervisor, stop)
+    supervisor.start()
+    starter = threading.Thread(target=_say_when_ready, args=(supervisor, settings, as_json, patience, stop))
+    starter.start()
+    while supervisor.alive() and not stop.wait(0.5):
+        pass
+    stop.set()
+    supervisor.stop()
+    starter.join()
+    if supervisor.failure is not None:
+        raise StartError(f"the supervisor gave up: {supervisor.failure}") from supervisor.failure
+
+
+def demo(
+    scans: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=True, help="Push these DICOM files instead of the phantoms.")
+    ] = None,
+    exit_when_done: Annotated[bool, typer.Option("--exit", help="End when every result is there.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds until it gives up.")] = 120.0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where to keep everything (an empty or new directory); default: a new one.")
+    ] = None,
+) -> None:
+    """Start everything with a data directory of its own, push example scans through it, show what comes out."""
+    from worker.demo.run import Demonstration, run
+
+    files = None if scans is None else list(files_under([scans]))
+    if files == []:
+        raise typer.BadParameter("there is no file", param_hint="--scans")
+    plan = Demonstration(
+        scans=files, stay=out.is_terminal and not exit_when_done, seconds=timeout, data_dir=data_dir, console=out
+    )
+    raise typer.Exit(run(plan))
+
+
+def _until_told(supervisor: Supervisor, stop: threading.Event) -> None:
+    """Drain at the first signal; at the second stop waiting for anything."""
+
+    def told(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            supervisor.hurry()
+            return
+        log.info("draining", signal=signal.Signals(number).name, todo="once more to kill what is slow")
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, told)
+
+
+def _say_when_ready(
+    supervisor: Supervisor, settings: Settings, as_json: bool, patience: float, stop: threading.Event
+) -> None:
+    while not stop.is_set():
+        try:
+            addresses = supervisor.wait_ready(patience)
+        except StartError as error:
+            if not stop.is_set() and supervisor.alive():
+                err.print(f"firstread: {error}; still trying", style="yellow", markup=False)
+            continue
+        if as_json:
+            print_json(_as_document(addresses, supervisor, settings))
+        else:
+            _say_hello(addresses, supervisor, settings)
+        return
+
+
+def _as_document(addresses: Addresses, supervisor: Supervisor, settings: Settings) -> dict[str, object]:
+    return {
+        "worklist": addresses.worklist_url,
+        "listener": str(addresses.listener),
+        "data_dir": str(supervisor.data_dir),
+        "logs": str(supervisor.logs_dir),
+        "pacs": [str(peer) for peer in settings.pacs],
+    }
+
+
+def _say_hello(addresses: Addresses, supervisor: Supervisor, settings: Settings) -> None:
+    listener = addresses.listener
+    nowhere = f"nowhere: set FIRSTREAD_PACS; they stay in {settings.reports_dir}"
+    lines = (
+        ("worklist", addresses.worklist_url),
+        ("send scans to", str(listener)),
+        ("for example", f"firstread send FILE_OR_FOLDER --to {listener}"),
+        ("or", f"storescu -aec {listener.ae_title} {listener.host} {listener.port} FILE"),
+        ("reports go to", ", ".join(str(peer) for peer in settings.pacs) or nowhere),
+        ("data", str(supervisor.data_dir)),
+        ("logs", str(supervisor.logs_dir)),
+    )
+    out.print("firstread is up. AI triage aid - not for diagnosis.", style="bold")
+    for name, value in lines:
+        out.print(f"  {name:<14} {value}", markup=False, soft_wrap=True)
+    out.print("Ctrl-C drains and stops.")

@@ -1,0 +1,127 @@
+"""SqueezeNet v1.1: the accuracy of AlexNet with a fiftieth of its weights.
+
+F. N. Iandola, S. Han, M. W. Moskewicz, K. Ashraf, W. J. Dally, K. Keutzer, "SqueezeNet: AlexNet-level accuracy with 50x
+fewer parameters and <0.5MB model size", arXiv:1602.07360, 2016. Version 1.1 is the authors' own revision: 2.4 times
+less computation at the same accuracy (3x3 first convolution, pooling earlier).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.backend import load_backend
+from models.errors import RecipeError
+
+FIRES: tuple[tuple[str, int, int], ...] = (
+    ("fire2", 16, 64), ("fire3", 16, 64), ("fire4", 32, 128), ("fire5", 32, 128),
+    ("fire6", 48, 192), ("fire7", 48, 192), ("fire8", 64, 256), ("fire9", 64, 256),
+)  # fmt: skip
+"""The fire modules: name, width of the squeeze, width of each of the two expands."""
+
+POOL_AFTER = frozenset({"fire3", "fire5"})
+"""Where version 1.1 pools, besides after the first convolution."""
+
+INPUT_SCALE = 58.0
+"""What a standardised image is multiplied by before the first convolution."""
+
+
+def build(
+    rows: int,
+    columns: int,
+    channels: int,
+    classes: int,
+    *,
+    dropout: float = 0.5,
+    backbone_weights: Path | None = None,
+) -> Any:
+    """Build the network: standardised image in, one softmax probability a class out.
+
+    Layers are those of the article with its final 1x1 convolution, so that the class maps are averaged over the image.
+
+    Parameters
+    ----------
+    rows, columns, channels
+        Shape of the input; one channel (a film is grey) or three.
+    classes
+        Number of classes.
+    dropout
+        Share of activations dropped before the last convolution while training.
+    backbone_weights
+        An HDF5 file with the ImageNet weights of conv1 and fire2 to fire9, or None for random initial weights. A
+        network of one channel gets, as its first kernels, the sum of those over red, green and blue: on a grey image
+        exactly the same function.
+
+    Returns
+    -------
+    keras.Model
+        With layer names as in the article (`conv1`, `fire2_squeeze1x1`, ...).
+
+    Raises
+    ------
+    RecipeError
+        If the weight file is missing, or is not of this network.
+    """
+    keras, _ = load_backend()
+    layers = keras.layers
+    image = keras.Input((rows, columns, channels), name="image")
+    x = layers.Rescaling(INPUT_SCALE, name="input_scale")(image)
+    x = layers.Conv2D(64, 3, strides=2, padding="valid", activation="relu", name="conv1")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
+    for name, squeeze, expand in FIRES:
+        x = layers.Conv2D(squeeze, 1, activation="relu", name=f"{name}_squeeze1x1")(x)
+        narrow = layers.Conv2D(expand, 1, activation="relu", name=f"{name}_expand1x1")(x)
+        wide = layers.Conv2D(expand, 3, padding="same", activation="relu", name=f"{name}_expand3x3")(x)
+        x = layers.Concatenate(name=f"{name}_concat")([narrow, wide])
+        if name in POOL_AFTER:
+            x = layers.MaxPooling2D(3, strides=2, name=f"pool{name[-1]}")(x)
+    x = layers.Dropout(dropout, name="drop9")(x)
+    x = layers.Conv2D(classes, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), name="conv10")(x)
+    x = layers.GlobalAveragePooling2D(name="pool10")(x)
+    model = keras.Model(image, layers.Softmax(name="probabilities")(x), name="squeezenet")
+    if backbone_weights is not None:
+        load_backbone(model, backbone_weights)
+    return model
+
+
+def load_backbone(model: Any, path: Path) -> None:
+    """Set conv1 and the fire modules from an HDF5 file in the layout of Keras 1 (one group a layer, a kernel, a bias).
+
+    Raises
+    ------
+    RecipeError
+        If the file is missing or unreadable, or a layer's weights are not there or of another shape.
+    """
+    import h5py
+
+    names = ["conv1", *(f"{fire}/{part}" for fire, _, _ in FIRES for part in ("squeeze1x1", "expand1x1", "expand3x3"))]
+    try:
+        with h5py.File(path, "r") as file:
+            for name in names:
+                layer = model.get_layer(name.replace("/", "_"))
+                kernel, bias = _kernel_and_bias(file, name, path)
+                if name == "conv1" and layer.kernel.shape[2] == 1:
+                    kernel = kernel.sum(axis=2, keepdims=True)
+                if kernel.shape != tuple(layer.kernel.shape) or bias.shape != tuple(layer.bias.shape):
+                    raise RecipeError(f"{path}: {name} is {kernel.shape}, SqueezeNet has {tuple(layer.kernel.shape)}")
+                layer.set_weights([kernel, bias])
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such file (--backbone-weights takes a file, or none)") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: this is no HDF5 file that can be read: {error}") from None
+
+
+def _kernel_and_bias(file: Any, name: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    import h5py
+
+    found: list[NDArray[np.float32]] = []
+    if name in file:
+        file[name].visititems(
+            lambda _, item: found.append(np.asarray(item, np.float32)) if isinstance(item, h5py.Dataset) else None
+        )
+    kernels = [array for array in found if array.ndim == 4]
+    biases = [array for array in found if array.ndim == 1]
+    if len(kernels) != 1 or len(biases) != 1:
+        raise RecipeError(f"{path}: no weights of SqueezeNet's {name} in it")
+    return kernels[0], biases[0]

@@ -1,0 +1,97 @@
+"""The one door to Keras and TensorFlow: imported when a classifier is first loaded, quietly, with sane settings."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from models.errors import ModelError
+
+_NOTICE = re.compile(rb"I\d{4} |WARNING: All log messages before absl::|To enable the following instructions:")
+"""Lines of TensorFlow's start-up that are no news: what its build can do, and that it does it."""
+
+
+@cache
+def load_backend() -> tuple[Any, Any]:
+    """Import Keras on TensorFlow, once a process.
+
+    On a GPU, memory grows as it is needed (TensorFlow otherwise takes the whole card) and TensorFloat-32 is off, so
+    that a probability is the same there as on a CPU within a card's tolerance. TensorFlow's start-up notices are
+    silenced; its errors are not. `TF_CPP_MIN_LOG_LEVEL`, where it is set, wins.
+
+    Returns
+    -------
+    tuple
+        The modules `keras` and `tensorflow`.
+
+    Raises
+    ------
+    ModelError
+        If TensorFlow is not installed or Keras runs on another backend.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        with _without_notices(quiet):
+            import keras
+            import tensorflow as tf
+    except ModuleNotFoundError as error:
+        raise ModelError(f"{error.name} is not installed; install firstread[cpu] or firstread[gpu]") from None
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(f"KERAS_BACKEND={keras.backend.backend()}: firstread runs Keras on tensorflow")
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    return keras, tf
+
+
+@contextmanager
+def _without_notices(quiet: bool) -> Iterator[None]:
+    """Hold back what is written to file descriptor 2, and pass on what is no notice.
+
+    TensorFlow's native code writes its first notices before it reads any setting of its log level.
+    """
+    if not quiet:
+        yield
+        return
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # a process without standard error: nothing is shown anyway
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if not _NOTICE.match(line):
+                    os.write(2, line)
+
+
+def set_threads(threads: int) -> None:
+    """Let one operation use so many CPU threads; has to come before the first computation of the process.
+
+    Raises
+    ------
+    ModelError
+        If TensorFlow has computed already and works with another number.
+    """
+    _, tf = load_backend()
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        raise ModelError("the number of threads is fixed once a process has computed something") from None

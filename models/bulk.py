@@ -1,0 +1,146 @@
+"""Many files, one record each: what is asked of a classifier outside the pipeline."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, final
+
+import numpy as np
+
+from models.classifier import Classifier
+from models.errors import ModelError
+from models.preprocessing import FloatArray
+from models.registry import Package
+
+
+@final
+class Prediction(TypedDict):
+    """A file and what a model says of it."""
+
+    file: str
+    model: str
+    model_version: str
+    probabilities: dict[str, float]
+    flagged: list[str]
+
+
+@final
+class Failure(TypedDict):
+    """A file, and why there is no prediction."""
+
+    file: str
+    error: str
+
+
+class UnusableFileError(ModelError):
+    """A file that no classifier can be asked about; raised by whoever opens files for `predict`."""
+
+
+Record = Prediction | Failure
+Open = Callable[[Path], Sequence[tuple[Package, FloatArray]]]
+"""From a file to the packages that are to see it, each with the image; raises `ModelError`."""
+
+
+@dataclass
+class _Waiting:
+    record: int
+    file: str
+    image: FloatArray
+
+
+def files_under(paths: Iterable[Path]) -> list[Path]:
+    """List files as given, and in place of a folder all files under it, sorted, without hidden ones."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = (file for file in path.rglob("*") if file.is_file())
+        found += sorted(
+            file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
+    return found
+
+
+def predict(
+    files: Sequence[Path],
+    open_file: Open,
+    load: Callable[[Package], Classifier],
+    *,
+    watch: Callable[[int, int], None] = lambda _done, _total: None,
+) -> list[Record]:
+    """Ask classifiers about files, in batches.
+
+    Parameters
+    ----------
+    files
+        In the order of the result.
+    open_file
+        Chooses the packages and reads the image.
+    load
+        From a package to its classifier; called once a package.
+    watch
+        Called with the files done and their total.
+
+    Returns
+    -------
+    list of Record
+        One a file (one a model, where a file goes to several), a `Failure` in the place of what cannot be read.
+    """
+    records: list[Record] = []
+    waiting: dict[str, list[_Waiting]] = {}
+    classifiers: dict[str, Classifier | ModelError] = {}
+    for done, path in enumerate(files, start=1):
+        try:
+            for package, image in open_file(path):
+                if package.identifier not in classifiers:
+                    classifiers[package.identifier] = _loaded(package, load)
+                classifier = classifiers[package.identifier]
+                if isinstance(classifier, ModelError):
+                    raise classifier  # the one failure stands for every file that needs this package
+                prepared = classifier.prepare(image)
+                queue = waiting.setdefault(package.identifier, [])
+                queue.append(_Waiting(len(records), str(path), prepared))
+                records.append(Failure(file=str(path), error="not classified"))
+                if len(queue) == classifier.max_batch:
+                    _classify(classifier, queue, records)
+        except ModelError as error:
+            records.append(Failure(file=str(path), error=str(error)))
+        watch(done, len(files))
+    for identifier, queue in waiting.items():
+        classifier = classifiers[identifier]
+        if not isinstance(classifier, ModelError):
+            _classify(classifier, queue, records)
+    return records
+
+
+def _loaded(package: Package, load: Callable[[Package], Classifier]) -> Classifier | ModelError:
+    """Load once; a package that cannot be loaded is not hashed and tried again for every file."""
+    try:
+        return load(package)
+    except ModelError as error:
+        return error
+
+
+def _classify(classifier: Classifier, queue: list[_Waiting], records: list[Record]) -> None:
+    """Classify what waits, put each result in its place, and empty the queue."""
+    if not queue:
+        return
+    card = classifier.card
+    try:
+        rows = classifier.probabilities(np.stack([item.image for item in queue]))
+    except ModelError as error:
+        for item in queue:
+            records[item.record] = Failure(file=item.file, error=str(error))
+        queue.clear()
+        return
+    for item, row in zip(queue, rows, strict=True):
+        probabilities = {label.name: round(float(p), 6) for label, p in zip(card.labels, row, strict=True)}
+        records[item.record] = Prediction(
+            file=item.file,
+            model=card.name,
+            model_version=card.version,
+            probabilities=probabilities,
+            flagged=card.flagged({label.name: float(p) for label, p in zip(card.labels, row, strict=True)}),
+        )
+    queue.clear()

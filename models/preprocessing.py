@@ -1,0 +1,181 @@
+"""From an image to the array a network takes: one function a recipe, bit for bit the same in training and in service.
+
+The image of every recipe is float32 (rows, columns) as displayed, 0 black to 255 white, of any size. Resizing is always
+Pillow's in mode ``F``: float32 in and out, with a filter whose support grows with the reduction, so that every pixel
+counts at any scale, nothing is rounded to 8 bits on the way, and the result is the same on every machine.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from models.errors import ImageError, RecipeError
+
+FloatArray = NDArray[np.float32]
+Recipe = Callable[[FloatArray, int, int], FloatArray]
+
+MAX_PICTURE_PIXELS = 1 << 26
+"""Largest PNG or JPEG read, pixels (64 Mi, an 8192 by 8192 film): a bomb is refused before it is decoded."""
+
+LEAST_KEPT = 0.7
+"""A recipe that trims keeps at least this share of the longer side."""
+
+
+def chest_xray_triage(image: FloatArray, rows: int, columns: int) -> FloatArray:
+    """Crop towards a square, resize, standardise: mean 0 and standard deviation 1 over the image.
+
+    The longer side is trimmed at both ends towards the target's aspect ratio, by at most 30 %, and what is left of the
+    difference is stretched. Padding would keep the whole film, and scored higher in a probe, but it draws the film's
+    shape into the image, and the shape of a film tells its hospital: a shortcut, not a sign. Standardising takes away
+    scale and offset of the grey values, so that the window a station displays with moves the result little.
+
+    Parameters
+    ----------
+    image
+        float32 (rows, columns), 0 to 255.
+    rows, columns
+        Size of the network's input.
+
+    Returns
+    -------
+    FloatArray
+        float32 (rows, columns); all zero where the image is of one grey.
+    """
+    return standardised(resized(trimmed(image, rows / columns), rows, columns))
+
+
+RECIPES: dict[str, Recipe] = {"chest_xray_triage": chest_xray_triage}
+"""Preprocessing recipes by the name that a card gives."""
+
+
+def prepare(recipe: str, image: FloatArray, rows: int, columns: int, channels: int) -> FloatArray:
+    """Make the network's input of an image.
+
+    Parameters
+    ----------
+    recipe
+        Name in `RECIPES`.
+    image
+        float32 (rows, columns) as displayed, 0 black to 255 white.
+    rows, columns, channels
+        Shape of the network's input; a network of three channels gets the grey image three times.
+
+    Returns
+    -------
+    FloatArray
+        float32 (rows, columns, channels), C-contiguous.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such recipe.
+    ImageError
+        If the image is not two-dimensional, is empty, or holds values that are not finite.
+    """
+    chosen = RECIPES.get(recipe)
+    if chosen is None:
+        raise RecipeError(f"there is no preprocessing recipe {recipe!r}; there are: {', '.join(sorted(RECIPES))}")
+    image = np.asarray(image, dtype=np.float32)
+    if image.ndim != 2 or image.size == 0:
+        raise ImageError(f"an image of shape {image.shape} is not (rows, columns) with pixels in it")
+    if not np.isfinite(image).all():
+        raise ImageError("the image holds values that are not finite (NaN or infinity)")
+    prepared = chosen(image, rows, columns)
+    return np.ascontiguousarray(np.repeat(prepared[:, :, np.newaxis], channels, axis=2), dtype=np.float32)
+
+
+def trimmed(image: FloatArray, aspect: float) -> FloatArray:
+    """Trim the longer side at both ends towards `aspect` (rows over columns), keeping `LEAST_KEPT` of it at least."""
+    rows, columns = image.shape
+    if rows > columns * aspect:
+        keep = max(round(columns * aspect), round(rows * LEAST_KEPT), 1)
+        start = (rows - keep) // 2
+        return image[start : start + keep]
+    keep = max(round(rows / aspect), round(columns * LEAST_KEPT), 1)
+    start = (columns - keep) // 2
+    return image[:, start : start + keep]
+
+
+def resized(image: FloatArray, rows: int, columns: int) -> FloatArray:
+    """Resize with Pillow's antialiased bilinear filter in mode ``F`` (float32)."""
+    picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
+    return np.asarray(picture.resize((columns, rows), Image.Resampling.BILINEAR), dtype=np.float32)
+
+
+def standardised(image: FloatArray) -> FloatArray:
+    """Shift and scale to mean 0 and standard deviation 1; an image of one grey becomes zeros.
+
+    Mean and deviation are summed in float64, so that the order of summation does not show in the float32 result.
+    """
+    mean = image.mean(dtype=np.float64)
+    deviation = image.std(dtype=np.float64)
+    if deviation < 1e-3:
+        return np.zeros_like(image)
+    return np.asarray((image - mean) / deviation, dtype=np.float32)
+
+
+def is_picture(path: Path) -> bool:
+    """Say whether a file begins as a PNG or a JPEG does, whatever its name; False where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(8).startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
+    except OSError:
+        return False
+
+
+def load_picture(path: Path) -> FloatArray:
+    """Read a PNG or JPEG picture as an image.
+
+    Colour is turned to grey (ITU-R 601-2 luma), 16-bit grey is brought linearly from its own smallest and largest value
+    to 0 and 255, transparency is laid over black, and the orientation that a camera noted is applied.
+
+    Parameters
+    ----------
+    path
+        A PNG or JPEG file.
+
+    Returns
+    -------
+    FloatArray
+        float32 (rows, columns), 0 black to 255 white.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, is no PNG or JPEG, is damaged, or has more than `MAX_PICTURE_PIXELS` pixels.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+            if picture.width * picture.height > MAX_PICTURE_PIXELS:
+                raise ImageError(f"{picture.width} x {picture.height} pixels are more than {MAX_PICTURE_PIXELS}")
+            return _grey(picture)
+    except FileNotFoundError:
+        raise ImageError("there is no such file") from None
+    except UnidentifiedImageError:
+        raise ImageError("this is neither a PNG nor a JPEG picture") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"the picture declares too many pixels: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damaged files
+        raise ImageError(f"the picture cannot be decoded: {error}") from None
+
+
+def _grey(picture: Image.Image) -> FloatArray:
+    exif = picture.getexif().get(0x0112, 1)  # EXIF 2.3, Orientation
+    if picture.mode in {"I", "I;16", "I;16B", "I;16L", "I;16N"}:
+        wide = np.asarray(picture, dtype=np.float64)
+        low, high = float(wide.min()), float(wide.max())
+        image = ((wide - low) * (255.0 / max(high - low, 1.0))).astype(np.float32)
+    else:
+        if picture.has_transparency_data:
+            opaque = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+            opaque.alpha_composite(picture.convert("RGBA"))
+            grey = opaque.convert("L")
+        else:
+            grey = picture.convert("L")
+        image = np.asarray(grey, dtype=np.float32)
+    turned = {2: image[:, ::-1], 3: image[::-1, ::-1], 4: image[::-1], 5: image.T, 6: image[::-1].T,
+              7: image[::-1, ::-1].T, 8: image.T[::-1]}.get(exif, image)  # fmt: skip
+    return np.ascontiguousarray(turned)

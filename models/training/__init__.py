@@ -1,0 +1,1 @@
+"""From a folder of labelled films to a package: data, training, evaluation."""

@@ -1,0 +1,152 @@
+"""What the `models` commands open: a DICOM file through the guarded reader, a picture directly."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import pydicom
+
+from models.bulk import UnusableFileError
+from models.errors import ImageError
+from models.preprocessing import FloatArray, is_picture, load_picture
+from models.registry import Package
+from worker.config import Settings
+from worker.errors import FirstreadError, UnreadableObject
+from worker.inference.pixels import PixelReader
+from worker.intake.headers import read_header
+
+if TYPE_CHECKING:
+    from worker.intake.routing import Router
+
+PICTURE_MODALITY = "DX"
+"""A picture that says nothing of itself is taken for a chest film."""
+
+
+class FilmReader:
+    """Reads films for training and evaluation: PNG, JPEG or DICOM, as the worker reads them.
+
+    Parameters
+    ----------
+    settings
+        Limits of the decoding child.
+    frame_policy
+        Which frame of several, as in the card.
+    """
+
+    def __init__(self, settings: Settings, frame_policy: str) -> None:
+        self._pixels = PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes)
+        self._frame_policy = frame_policy
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pixels.close()
+
+    def read(self, path: Path) -> FloatArray:
+        """Return the image, float32 (rows, columns), 0 black to 255 white.
+
+        Raises
+        ------
+        ImageError
+            If the file cannot be read.
+        """
+        return read_image(path, self._pixels, self._frame_policy)
+
+
+def read_image(path: Path, pixels: PixelReader, frame_policy: str) -> FloatArray:
+    """Read a picture or a DICOM file as displayed.
+
+    Raises
+    ------
+    ImageError
+        If it can be read as neither.
+    """
+    if is_picture(path):
+        return load_picture(path)
+    try:
+        return pixels.read(path, frame_policy).image
+    except FirstreadError as error:
+        raise ImageError(str(error)) from error
+
+
+class FileOpener:
+    """Chooses the model for a file and reads its image; what `models predict` hands to `models.bulk.predict`.
+
+    Parameters
+    ----------
+    settings
+        Routes, model folder, limits of the decoding child.
+    chosen
+        The one package to ask, or None: a DICOM file is routed, a picture goes to the default chest film model.
+    """
+
+    def __init__(self, settings: Settings, chosen: Package | None) -> None:
+        self._settings = settings
+        self._chosen = chosen
+        self._pixels = PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes)
+        self._router: Router | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pixels.close()
+
+    def open(self, path: Path) -> list[tuple[Package, FloatArray]]:
+        """Return the packages that are to see a file, each with the image as its card wants it.
+
+        Raises
+        ------
+        UnusableFileError
+            If the file is missing, is no DICOM object, PNG or JPEG, or is not eligible for any model.
+        ImageError
+            If its pixels cannot be read.
+        """
+        if not path.is_file():
+            raise UnusableFileError("there is no such file")
+        return [
+            (package, read_image(path, self._pixels, package.card.frame_policy)) for package in self._packages(path)
+        ]
+
+    def _packages(self, path: Path) -> list[Package]:
+        from worker.bootstrap import model_registry, model_router
+
+        if self._chosen is not None:
+            return [self._chosen]
+        registry = model_registry(self._settings)
+        if is_picture(path):
+            return [registry.default_for(PICTURE_MODALITY)]
+        if self._router is None:
+            self._router = model_router(self._settings)
+        decision = self._router.decide(header_of(path))
+        if not decision.models:
+            raise UnusableFileError(f"not eligible: {decision.reason}")
+        return [registry.find(identifier) for identifier in decision.models]
+
+
+def header_of(path: Path) -> pydicom.Dataset:
+    """Read the header of any DICOM file, with or without preamble and file meta information (PS3.10 7.1).
+
+    Raises
+    ------
+    UnusableFileError
+        If it is no DICOM object.
+    """
+    try:
+        return read_header(path)
+    except UnreadableObject:
+        pass  # written by somebody who left the file meta information away; the encoding is guessed
+    except OSError as error:
+        raise UnusableFileError(str(error)) from None
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    except Exception as error:  # noqa: BLE001 - pydicom raises anything over bytes that are none
+        raise UnusableFileError(f"neither a DICOM object nor a PNG or JPEG picture: {str(error)[:200]}") from None
+    if not any(element.keyword for element in header):
+        raise UnusableFileError("neither a DICOM object nor a PNG or JPEG picture")
+    return header

@@ -1,0 +1,102 @@
+"""Model cards, evaluations and predictions as a person reads them on a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Group as Page
+from rich.table import Table
+from rich.text import Text
+
+from models.bulk import Record
+from models.card import Card, Group, Interval, Metrics
+from models.registry import Package
+
+
+def shown(interval: Interval | None) -> str:
+    """Write a value with its interval."""
+    if interval is None or interval.value is None:
+        return "-"
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def package_table(packages: Sequence[Package]) -> Table:
+    """Lay out the installed packages."""
+    table = Table("model", "version", "what", "default for", "accuracy on test", "from")
+    for package in packages:
+        card = package.card
+        accuracy = shown(card.metrics.accuracy) if card.metrics else "not measured"
+        origin = "shipped" if package.shipped else str(package.path)
+        table.add_row(card.name, card.version, card.title, ", ".join(card.default_for), accuracy, Text(origin))
+    return table
+
+
+def prediction_table(records: Sequence[Record]) -> Table:
+    """Lay out predictions, failures in their places."""
+    table = Table("file", "model", "probabilities", "flagged")
+    for record in records:
+        if "error" in record:
+            table.add_row(Text(record["file"]), "", Text(record["error"], style="red"), "")
+            continue
+        probabilities = ", ".join(f"{name} {value:.3f}" for name, value in record["probabilities"].items())
+        model = f"{record['model']}@{record['model_version']}"
+        table.add_row(Text(record["file"]), model, probabilities, ", ".join(record["flagged"]) or "-")
+    return table
+
+
+def card_page(card: Card) -> Page:
+    """Lay out a card: purpose and limits first, figures after."""
+    head = Table.grid(padding=(0, 2))
+    shape = f"{card.input.rows} x {card.input.columns} x {card.input.channels}"
+    rows = {
+        "model": f"{card.identifier}: {card.title}",
+        "for": card.intended_use,
+        "not for": "\n".join(card.not_for),
+        "limits": "\n".join(card.limitations) or "-",
+        "input": f"{shape}, preprocessing {card.recipe}, of several frames: {card.frame_policy}",
+        "flagging": card.threshold_rule,
+        "triage": card.triage_rule,
+        "weights": f"SHA-256 {card.weights_sha256}",
+    }
+    if card.training:
+        training = card.training
+        rows["training"] = (
+            f"recipe {training.recipe}, {training.reference}; best of {training.epochs_run} epochs: "
+            f"{training.best_epoch}; seed {training.seed}; began with {training.initial_weights}"
+        )
+        rows["trained on"] = ", ".join(dict.fromkeys(source.name for source in training.sources))
+    for name, text in rows.items():
+        head.add_row(Text(name, style="bold"), Text(text))
+    labels = Table("label", "code", "flagged from", "priority", title="Labels")
+    for label in card.labels:
+        code = f"{label.code.meaning} ({label.code.value}, {label.code.scheme})" if label.code else "-"
+        steps = ", ".join(f"{step.priority} from {step.at_least:g}" for step in label.triage) or "-"
+        threshold = f"{label.threshold:g}" if label.threshold is not None else "never"
+        labels.add_row(label.name, code, threshold, steps)
+    return Page(head, labels, *([metrics_page(card, card.metrics)] if card.metrics else []))
+
+
+def metrics_page(card: Card, metrics: Metrics) -> Page:
+    """Lay out an evaluation."""
+    title = (
+        f"{metrics.split}: {metrics.images} films of {metrics.patients} patients, accuracy {shown(metrics.accuracy)}, "
+        f"macro F1 {shown(metrics.macro_f1)}"
+    )
+    labels = Table("label", "films", "AUROC", "sensitivity", "specificity", title=title, title_justify="left")
+    for name, row in metrics.labels.items():
+        labels.add_row(name, str(row.images), shown(row.auroc), shown(row.sensitivity), shown(row.specificity))
+    confusion = Table("true label", *(f"as {label.name}" for label in card.labels), title="Most probable label")
+    for label, counts in zip(card.labels, metrics.confusion, strict=True):
+        confusion.add_row(label.name, *(str(count) for count in counts))
+    by_source = _groups("source", metrics.by_source)
+    by_age = _groups("age group", metrics.by_age_group)
+    note = Text(f"Intervals: {metrics.bootstrap}.", style="dim")
+    return Page(labels, confusion, by_source, by_age, note)
+
+
+def _groups(what: str, groups: dict[str, Group]) -> Table:
+    table = Table(what, "films", "accuracy", "right by label")
+    for name, group in groups.items():
+        right = ", ".join(f"{label} {share.right}/{share.images}" for label, share in group.labels.items())
+        table.add_row(Text(name), str(group.images), shown(group.accuracy), right)
+    return table

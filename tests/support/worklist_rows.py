@@ -122,7 +122,7 @@ class Rows:
                     received_at=at,
                     spool_name=f"{number}-{place}.dcm",
                     status=instance_status or {"complete": "classified"}.get(status, status),
-                    reason=columns.get("reason", ""),
+                    reason="" if done and status == "complete" else columns.get("reason", ""),
                 )
                 session.add(instance)
                 session.flush()

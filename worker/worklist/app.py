@@ -87,6 +87,7 @@ def create_app(
     readiness: Callable[[], dict[str, str | None]],
     silence_seconds: float = 60,
     version: str,
+    send_to: str = "FIRSTREAD@127.0.0.1:11112",
 ) -> FastAPI:
     """Make the worklist application.
 
@@ -102,12 +103,14 @@ def create_app(
         After how many seconds without a worker the banner says so.
     version
         The release, shown at the foot of each page.
+    send_to
+        The listener as `AE@HOST:PORT`: an empty worklist says how to send a scan there.
     """
     app = FastAPI(
         title="firstread", summary="AI triage of chest scans. Not for diagnosis.", version=version, docs_url=None,
         redoc_url=None,
     )  # fmt: skip
-    templates = environment(version)
+    templates = environment(version=version, send_to=send_to)
 
     def problem(request: Request, code: int, title: str, detail: str, *, retry: bool = False) -> Response:
         headers = {"retry-after": "5"} if retry else {}

@@ -99,7 +99,8 @@ def person_name(raw: str) -> str:
 def _name_group(group: str) -> str:
     family, *rest = (part.strip() for part in group.split("^"))
     given = " ".join(part for part in rest[:2] if part)
-    return ", ".join(part for part in (family, given) if part)
+    # A comma says that the family name was put first; in ideographic names it stands there anyway.
+    return (", " if group.isascii() or family[:1].isupper() else " ").join(part for part in (family, given) if part)
 
 
 def report_lines(document: dict[str, Any]) -> list[ReportLine]:
@@ -160,8 +161,8 @@ def time_zone() -> str:
     return datetime.now(UTC).astimezone().tzname() or "UTC"
 
 
-def environment(version: str) -> jinja2.Environment:
-    """Make the template environment: everything escaped, a missing value is an error."""
+def environment(**values: Any) -> jinja2.Environment:
+    """Make the template environment: everything escaped, a missing value is an error; `values` are seen everywhere."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -169,7 +170,7 @@ def environment(version: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(version=version, triage_words=TRIAGE_WORDS, time_zone=time_zone)
+    made.globals.update(**values, triage_words=TRIAGE_WORDS, time_zone=time_zone)
     for function in (
         triage_class, ai_words, flagged_first, finding_name, label_name, percent, person_name, report_lines, age,
         duration, local_time,

@@ -24,3 +24,8 @@ document.body.addEventListener("htmx:oobBeforeSwap", (event) => {
   const fresh = event.detail.fragment.textContent.trim();
   if (event.detail.target.textContent.trim() === fresh) event.detail.shouldSwap = false;
 });
+
+// The chosen filter survives reload and "back"; a search does not: patient data stays out of the address.
+document.getElementById("chips")?.addEventListener("change", (event) => {
+  history.replaceState(null, "", event.target.value === "all" ? "/" : `/?show=${event.target.value}`);
+});

@@ -1,0 +1,231 @@
+"""From stored pixel values to what a radiologist is shown: 0 black to 255 white.
+
+The pipeline of PS3.4 N.2: Modality LUT or rescale (PS3.3 C.11.1), VOI LUT or window (C.11.2), then the sense of
+MONOCHROME1 and Presentation LUT Shape (C.7.6.3.1.2, C.11.6). P-values are taken as proportional to 0..255; calibration
+to a display (PS3.14) is the display's. Colour becomes its luma, 0.299 R + 0.587 G + 0.114 B, which is the Y of YBR_FULL
+(C.7.6.3.1.2).
+
+For integers of up to 16 bits the whole pipeline is composed into one table with an entry for every value that a
+container can hold, junk outside the stored bits included; the image is then one look-up.
+
+Where the object says no window: up to 8 bits stored, the full range is shown, as it is meant for display; above, the
+smallest to the largest pixel present, padding left out. Percentiles are not used: what is seen must not depend on how
+much collimated border a film has.
+
+Padding (C.7.5.1.1.2) is shown black and takes no part in the range. In enhanced objects, rescale and window are those
+of the frame (C.7.6.16.2.9, C.7.6.16.2.10).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from worker.errors import PixelError
+from worker.inference.attributes import LookupTable, items, numbers, text, value
+from worker.inference.palette import LUMA, palette_luma
+from worker.inference.stored import StoredFrame
+
+_BLOCK = 1 << 15
+"""Pixels looked up at a time: indices and results stay in the cache."""
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def render(frame: StoredFrame, out: NDArray[np.float32]) -> list[str]:
+    """Render a frame as it is displayed.
+
+    Parameters
+    ----------
+    frame
+        Stored values and what the header says of them.
+    out
+        float32 (rows, columns), C-contiguous; filled with 0 (black) to 255 (white).
+
+    Returns
+    -------
+    list of str
+        What a person should know: how the range was chosen where the object does not say it.
+
+    Raises
+    ------
+    PixelError
+        A look-up table, a window or a rescale is damaged.
+    """
+    notes: list[str] = []
+    values = frame.values
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
+        containers = np.arange(1 << (8 * values.dtype.itemsize))
+        stored = _stored_values(containers, frame)
+        if frame.photometric == "RGB":
+            out[...] = 0
+            for channel, weight in enumerate(LUMA):
+                out += (weight * _full_range(stored, frame)).astype(np.float32)[values[:, :, channel]]
+            return notes
+        table = _shown(stored, frame, notes, lambda: _present(values, len(containers)))
+        _look_up(table.astype(np.float32), values, out)
+    elif frame.photometric == "RGB":
+        out[...] = sum(
+            weight * _full_range(_stored_values(values[:, :, channel], frame), frame)
+            for channel, weight in enumerate(LUMA)
+        )
+    else:
+        stored = values.astype(np.float64) if values.dtype.kind == "f" else _stored_values(values, frame)
+        out[...] = _shown(stored, frame, notes, lambda: np.ones(values.shape, bool))
+    return notes
+
+
+def _look_up(table: NDArray[np.float32], values: NDArray[Any], out: NDArray[np.float32]) -> None:
+    source, target = values.reshape(-1), out.reshape(-1)
+    index = np.empty(min(_BLOCK, len(source)), np.intp)
+    for start in range(0, len(source), _BLOCK):
+        block = source[start : start + _BLOCK]
+        index[: len(block)] = block
+        # Every index is in the table; "wrap" only spares the check that "raise" does on a copy of the output.
+        np.take(table, index[: len(block)], out=target[start : start + _BLOCK], mode="wrap")
+
+
+def _present(values: NDArray[Any], count: int) -> Mask:
+    """Say which container values occur, bool (count,)."""
+    seen = np.zeros(count, bool)
+    seen[values.reshape(-1)] = True
+    return seen
+
+
+def _stored_values(containers: NDArray[Any], frame: StoredFrame) -> Values:
+    """Take the stored value out of its container (PS3.5 8.1.1): overlay bits and other junk are dropped."""
+    layout = frame.layout
+    width = frame.values.dtype.itemsize * 8
+    bits, shift = (width, 0) if frame.clean else (layout.stored, layout.high_bit + 1 - layout.stored)
+    stored = containers.astype(np.uint64) >> np.uint64(shift) & np.uint64((1 << bits) - 1)
+    result = stored.astype(np.float64)
+    if layout.signed:
+        result[stored >= np.uint64(1 << (bits - 1))] -= float(1 << bits)
+    return result
+
+
+def _full_range(stored: Values, frame: StoredFrame) -> Values:
+    """Spread the full range of the stored bits over 0..255; YBR_PARTIAL has its black at 16 and its white at 235."""
+    layout = frame.layout
+    top = float((1 << layout.stored) - 1)
+    if frame.photometric.startswith("YBR_PARTIAL"):
+        return np.clip((stored * (255 / top) - 16) * (255 / 219), 0, 255)
+    low = -float(1 << (layout.stored - 1)) if layout.signed else 0.0
+    return np.clip((stored - low) * (255 / top), 0, 255)
+
+
+def _shown(stored: Values, frame: StoredFrame, notes: list[str], present: Callable[[], Mask]) -> Values:
+    """Send stored values through the pipeline; `present` says, when asked, which of them occur in the image."""
+    if frame.photometric.startswith("YBR"):
+        return _full_range(stored, frame)
+    if frame.photometric == "PALETTE COLOR":
+        return palette_luma(frame.header, stored, signed=frame.layout.signed, little_endian=frame.little_endian)
+    padding = _padding(stored, frame)
+    if frame.layout.is_float:
+        stored = np.where(np.isfinite(stored), stored, 0)
+    modality = _modality(stored, frame)
+    with np.errstate(invalid="ignore", over="ignore"):
+        shown = _voi(modality, frame, notes)
+        if shown is None:
+            shown = _whole_range(modality, padding, frame, notes, present)
+    inverted = frame.photometric == "MONOCHROME1" or text(frame.header, "PresentationLUTShape") == "INVERSE"
+    shown = 255 * (1 - shown if inverted else shown)
+    shown[padding] = 0
+    if not np.isfinite(shown).all():
+        raise PixelError("rescale and window lead to values that are no numbers")
+    return shown
+
+
+def _padding(stored: Values, frame: StoredFrame) -> Mask:
+    """Say which stored values are padding (PS3.3 C.7.5.1.1.2); values that are no numbers are padding too."""
+    prefix = "" if not frame.layout.is_float else "Float" if frame.layout.allocated == 32 else "DoubleFloat"
+    found = numbers(frame.header, f"{prefix}PixelPaddingValue")
+    padding = ~np.isfinite(stored)
+    if found:
+        ends = [found[0], *numbers(frame.header, f"{prefix}PixelPaddingRangeLimit")[:1]]
+        if frame.layout.signed and not frame.layout.is_float and frame.layout.allocated <= 16:
+            # Often written unsigned beside signed pixels.
+            ends = [end - (1 << 16) if end > 0x7FFF else end for end in ends]
+        padding |= (stored >= min(ends)) & (stored <= max(ends))
+    return padding
+
+
+def _macro(frame: StoredFrame, macro: str, keyword: str) -> Dataset:
+    """Return what holds an attribute: the frame's functional group, the shared one, or the header (C.7.6.16)."""
+    per_frame = items(frame.header, "PerFrameFunctionalGroupsSequence")
+    groups = per_frame[frame.index : frame.index + 1] + items(frame.header, "SharedFunctionalGroupsSequence")[:1]
+    for group in groups:
+        for item in items(group, macro)[:1]:
+            if keyword in item:
+                return item
+    return frame.header
+
+
+def _modality(stored: Values, frame: StoredFrame) -> Values:
+    """Apply the Modality LUT or the rescale (PS3.3 C.11.1); where both are there, the table counts."""
+    for item in items(frame.header, "ModalityLUTSequence")[:1]:
+        table = LookupTable.read(
+            item, "LUTDescriptor", "LUTData", signed=frame.layout.signed, little_endian=frame.little_endian
+        )
+        return table(stored)
+    holder = _macro(frame, "PixelValueTransformationSequence", "RescaleSlope")
+    slope, intercept = numbers(holder, "RescaleSlope")[:1], numbers(holder, "RescaleIntercept")[:1]
+    if not (slope and intercept):
+        return stored
+    return stored * slope[0] + intercept[0]
+
+
+def _voi(modality: Values, frame: StoredFrame, notes: list[str]) -> Values | None:
+    """Apply the first VOI LUT, else the first window (PS3.3 C.11.2): 0 to 1, or None where there is neither."""
+    for item in items(frame.header, "VOILUTSequence")[:1]:
+        if value(item, "LUTDescriptor") is not None and value(item, "LUTData") is not None:
+            table = LookupTable.read(
+                item,
+                "LUTDescriptor",
+                "LUTData",
+                signed=bool(np.nanmin(modality) < 0),
+                little_endian=frame.little_endian,
+            )
+            return table(modality) / table.top
+    holder = _macro(frame, "FrameVOILUTSequence", "WindowCenter")
+    centers, widths = numbers(holder, "WindowCenter"), numbers(holder, "WindowWidth")
+    if not (centers and widths):
+        return None
+    center, width = centers[0], widths[0]
+    function = text(holder, "VOILUTFunction") or "LINEAR"
+    if function not in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}:
+        notes.append(f"VOI LUT Function {function[:16]} unknown: taken as LINEAR")
+        function = "LINEAR"
+    if width <= 0 or (function == "LINEAR" and width < 1):
+        notes.append(f"window width {width:g} is not allowed: window ignored")
+        return None
+    if function == "SIGMOID":  # C.11.2.1.3.1
+        result: Values = 1 / (1 + np.exp(-4 * (modality - center) / width))
+        return result
+    if function == "LINEAR":  # C.11.2.1.2.1
+        center, width = center - 0.5, width - 1
+    if width == 0:
+        return (modality > center).astype(np.float64)
+    return np.clip((modality - center) / width + 0.5, 0, 1)  # C.11.2.1.3.2
+
+
+def _whole_range(
+    modality: Values, padding: Mask, frame: StoredFrame, notes: list[str], present: Callable[[], Mask]
+) -> Values:
+    """Spread the range over 0 to 1 where the object says no window."""
+    if frame.layout.stored <= 8:
+        notes.append("no window: full range used")
+        occurring = np.isfinite(modality)
+    else:
+        notes.append("no window: darkest to brightest pixel used")
+        occurring = present() & ~padding
+    chosen = modality[occurring]
+    if not chosen.size or chosen.min() == chosen.max():
+        notes.append("all pixels are padding or the same")
+        return np.zeros_like(modality)
+    low, high = chosen.min(), chosen.max()
+    spread: Values = np.clip((modality - low) / (high - low), 0, 1)
+    return spread

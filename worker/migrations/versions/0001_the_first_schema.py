@@ -96,6 +96,7 @@ def upgrade() -> None:
     sa.Column('kind', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('sop_instance_uid', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('sop_class_uid', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('series_instance_uid', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('path', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('sha256', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('evidence_sha256', sqlmodel.sql.sqltypes.AutoString(), nullable=False),

@@ -27,7 +27,7 @@ GAUGE_SECONDS = 5.0
 
 
 def main(settings: Settings, *, with_intake: bool = True) -> int:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; the logs are the caller's to configure.
 
     Parameters
     ----------
@@ -41,9 +41,6 @@ def main(settings: Settings, *, with_intake: bool = True) -> int:
     int
         Exit code: 0 stopped as asked, 1 could not start, 2 a setting is wrong.
     """
-    configure_logs("listener", settings.log_format)
-    for name in unknown_names():
-        log.warning("unknown_setting", name=name, fix="correct or remove it")
     stop = _stop_on_signals()
     try:
         with _one_at_a_time(make_private(settings.data_dir / "run")) as run_dir:
@@ -162,6 +159,9 @@ def door(arguments: list[str] | None = None) -> int:
         settings = load_settings()
     except SettingsError as error:
         return _complain(error, 2)
+    configure_logs("listener", settings.log_format)
+    for name in unknown_names():
+        log.warning("unknown_setting", name=name, fix="correct or remove it")
     return main(settings, with_intake=not options.no_intake)
 
 

@@ -1,0 +1,97 @@
+"""The real listener process, as a service manager would run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from worker.intake.spool import Spool
+
+
+class ListenerProcess:
+    """`python -m dicom_listener` on a free port, with a data directory of the test's own.
+
+    Settings are given by their names in lower case; `before` stands before the command (a tracer).
+    """
+
+    def __init__(
+        self, data_dir: Path, *options: str, before: Sequence[str] = (), intake: bool = False, **settings: object
+    ) -> None:
+        self.data_dir = data_dir
+        self.log = data_dir.with_name(f"{data_dir.name}.log")
+        self.spool_dir = data_dir / "spool"
+        self._command = [
+            *before,
+            sys.executable,
+            "-m",
+            "dicom_listener",
+            *([] if intake else ["--no-intake"]),
+            *options,
+        ]
+        named = {"data_dir": data_dir, "dicom_port": 0, "min_free_bytes": 0, "log_format": "json", **settings}
+        self._environment = {**os.environ, **{f"FIRSTREAD_{key.upper()}": str(value) for key, value in named.items()}}
+        self.process: subprocess.Popen[str] | None = None
+        self.host, self.port = "", 0
+
+    def start(self) -> Self:
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                self._command, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("listening "), f"{line!r}\n{self.log.read_text()}"
+        self.host, _, port = line.split("@")[1].rpartition(":")
+        self.port = int(port)
+        return self
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """Run a listener that is expected to end by itself."""
+        return subprocess.run(
+            self._command, env=self._environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def stop(self, sig: int = signal.SIGTERM, *, timeout: float = 40) -> int:
+        assert self.process is not None
+        self.process.send_signal(sig)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 40) -> int:
+        assert self.process is not None
+        code = self.process.wait(timeout)
+        assert self.process.stdout is not None
+        self.rest_of_stdout = self.process.stdout.read()
+        self.process.stdout.close()
+        self.process = None
+        return code
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.stop(signal.SIGKILL)
+
+    @property
+    def spool(self) -> Spool:
+        return Spool(self.spool_dir)
+
+    def arrivals(self) -> list[Path]:
+        return self.spool.arrivals()
+
+    def partials(self) -> list[Path]:
+        return sorted((self.spool_dir / "incoming").glob("*.part"))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == name]

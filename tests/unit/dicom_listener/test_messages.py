@@ -1,0 +1,209 @@
+"""PDVs become operations, however they are cut; what is no message is a protocol error."""
+
+import itertools
+import struct
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicom_listener.dimse_status import ACCEPTED, Answer
+from dicom_listener.handlers import Handlers, Operation, StoreRequest
+from dicom_listener.messages import COMMAND_SET_CAP, Messages
+from tests.support.raw_store import command_set, element, parse_command_set, pdv, store_request
+from worker.errors import ProtocolError
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+class Recorded:
+    """A store that keeps what it is given."""
+
+    def __init__(self, request: StoreRequest) -> None:
+        self.request = request
+        self.data = b""
+        self.ended = ""
+
+    def write(self, fragment: memoryview) -> None:
+        self.data += fragment
+
+    def finish(self) -> Answer:
+        self.ended = "finished"
+        return ACCEPTED
+
+    def abandon(self) -> None:
+        self.ended = "abandoned"
+
+
+class Recorder(Handlers):
+    """Handlers that need no spool."""
+
+    def __init__(self) -> None:
+        self.stores: list[Recorded] = []
+
+    def store(self, request: StoreRequest) -> Operation:
+        self.stores.append(Recorded(request))
+        return self.stores[-1]
+
+
+class Wire:
+    """Messages with an association and an upper layer that only remember."""
+
+    def __init__(self, max_length: int = 16384) -> None:
+        self.sent: list[bytes] = []
+        self.handlers = Recorder()
+        context = SimpleNamespace(abstract_syntax=CT, transfer_syntax=["1.2.840.10008.1.2.1"])
+        association = SimpleNamespace(
+            number=1,
+            calling_ae="MODALITY",
+            called_ae="FIRSTREAD",
+            is_requestor=False,
+            requestor=SimpleNamespace(maximum_length=max_length),
+            dul=SimpleNamespace(send_now=self.sent.append),
+            context={1: context, 3: context}.get,
+        )
+        self.messages = Messages(association, self.handlers)
+
+    def receive(self, *values: bytes) -> None:
+        self.messages.receive(memoryview(b"".join(values)))
+
+    def statuses(self) -> list[int]:
+        return [int.from_bytes(parse_command_set(pdu[12:])[0x0900], "little") for pdu in self.sent]
+
+
+def request(field: int, *, data_set: bool = True) -> bytes:
+    return command_set(
+        element(0x0002, b"1.2.840.10008.1.1\0"),
+        element(0x0100, struct.pack("<H", field)),
+        element(0x0110, struct.pack("<H", 5)),
+        element(0x0800, struct.pack("<H", 1 if data_set else 0x0101)),
+    )
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+@given(st.lists(st.integers(0, 1000), max_size=6), st.binary(max_size=300), st.lists(st.integers(0, 1000), max_size=6),
+       st.lists(st.booleans(), min_size=20, max_size=20))  # fmt: skip
+def test_a_message_cut_anywhere_is_the_same_message(
+    command_cuts: list[int], data: bytes, data_cuts: list[int], new_pdu: list[bool]
+) -> None:
+    wire = Wire()
+    commands = cut(store_request(CT, "1.2.3", message_id=42), command_cuts)
+    pieces = cut(data, data_cuts)
+    values = [pdv(1, 3 if i == len(commands) - 1 else 1, piece) for i, piece in enumerate(commands)]
+    values += [pdv(1, 2 if i == len(pieces) - 1 else 0, piece) for i, piece in enumerate(pieces)]
+    pdu: list[bytes] = []
+    for value, fresh in zip(values, new_pdu, strict=False):
+        if fresh and pdu:
+            wire.receive(*pdu)
+            pdu = []
+        pdu.append(value)
+    wire.receive(*pdu)
+    (store,) = wire.handlers.stores
+    assert store.data == data
+    assert store.ended == "finished"
+    assert store.request.sop_instance_uid == "1.2.3"
+    assert store.request.transfer_syntax_uid == "1.2.840.10008.1.2.1"
+    assert wire.statuses() == [0]
+    assert not wire.messages.busy
+
+
+def test_two_messages_in_one_pdu_are_two() -> None:
+    wire = Wire()
+    wire.receive(
+        *(pdv(1, 3, store_request(CT, "1.2.3")), pdv(1, 2, b"first")),
+        *(pdv(3, 3, store_request(CT, "1.2.4")), pdv(3, 2, b"second")),
+    )
+    assert [store.data for store in wire.handlers.stores] == [b"first", b"second"]
+    assert wire.statuses() == [0, 0]
+
+
+def test_the_reserved_bits_of_the_control_header_are_ignored() -> None:
+    wire = Wire()
+    wire.receive(pdv(1, 0xFF, store_request(CT, "1.2.3")), pdv(1, 0xFC, b"a"), pdv(1, 0xFE, b"b"))
+    assert wire.handlers.stores[0].data == b"ab"
+
+
+def test_an_echo_is_answered_on_its_context() -> None:
+    wire = Wire()
+    wire.receive(pdv(3, 3, request(0x0030, data_set=False)))
+    (sent,) = wire.sent
+    response = parse_command_set(sent[12:])
+    assert sent[10] == 3
+    assert response[0x0100] == b"\x30\x80"
+    assert response[0x0120] == b"\x05\x00"
+    assert response[0x0900] == b"\0\0"
+
+
+@pytest.mark.parametrize("field", [0x0010, 0x0020, 0x0021, 0x0100, 0x0120, 0x0130, 0x4242])
+@pytest.mark.parametrize("data_set", [True, False])
+def test_other_requests_are_read_past_and_not_recognized(field: int, data_set: bool) -> None:
+    wire = Wire()
+    wire.receive(pdv(1, 3, request(field, data_set=data_set)))
+    if data_set:
+        assert wire.sent == []
+        wire.receive(pdv(1, 0, b"identifier" * 100), pdv(1, 2, b""))
+    assert wire.statuses() == [0x0211]
+
+
+@pytest.mark.parametrize("field", [0x0FFF, 0x8001, 0x8030])
+def test_cancels_and_responses_are_not_answered(field: int) -> None:
+    wire = Wire()
+    wire.receive(pdv(1, 3, request(field, data_set=False)))
+    assert wire.sent == []
+    assert not wire.messages.busy
+
+
+STORE = pdv(1, 3, store_request(CT, "1.2.3"))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([b"\0\0\0"], "ends inside a PDV"),
+        ([pdv(1, 3, b"")[:-2] + b""], "ends inside a PDV"),
+        ([struct.pack(">LBB", 1, 1, 3)], "does not fit"),
+        ([struct.pack(">LBB", 100, 1, 3)], "does not fit"),
+        ([struct.pack(">LBB", 0xFFFFFFFF, 1, 3)], "does not fit"),
+        ([pdv(1, 2, b"data")], "without a command set"),
+        ([STORE, STORE], "before the data set"),
+        ([STORE, pdv(3, 2, b"data")], "two presentation contexts"),
+        ([pdv(1, 1, b"x"), pdv(3, 3, b"y")], "two presentation contexts"),
+        ([pdv(5, 3, store_request(CT, "1.2.3"))], "was not accepted"),
+        ([pdv(1, 1, bytes(COMMAND_SET_CAP)), pdv(1, 1, b"x")], "larger than"),
+        ([pdv(1, 3, b"")], "Command Field"),
+    ],
+)
+def test_what_is_no_message_is_a_protocol_error(values: list[bytes], says: str) -> None:
+    with pytest.raises(ProtocolError, match=says):
+        Wire().receive(*values)
+
+
+def test_a_store_that_is_half_received_can_be_abandoned() -> None:
+    wire = Wire()
+    wire.receive(STORE, pdv(1, 0, b"half"))
+    assert wire.messages.busy
+    wire.messages.abandon()
+    assert wire.handlers.stores[0].ended == "abandoned"
+    assert not wire.messages.busy
+
+
+def test_the_answer_keeps_the_peers_maximum_length() -> None:
+    wire = Wire(max_length=64)
+    wire.receive(STORE, pdv(1, 2, b"data"))
+    (stream,) = wire.sent
+    length = int.from_bytes(stream[2:6], "big")
+    assert length <= 64
+    assert len(stream) > 6 + length
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_a_message_or_a_protocol_error(body: bytes) -> None:
+    try:
+        Wire().receive(body)
+    except ProtocolError:
+        return

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -77,6 +78,18 @@ def _without_notices(quiet: bool) -> Iterator[None]:
             for line in held:
                 if not _NOTICE.match(line):
                     os.write(2, line)
+
+
+@contextmanager
+def keras_arrays() -> Iterator[None]:
+    """Hush one complaint of NumPy 2 about how Keras takes weights out of TensorFlow variables.
+
+    TensorFlow 2.21 does not know the `copy` argument of `__array__`; the values are right. For saving and copying
+    weights in a single thread; never on the path of a scan.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
+        yield
 
 
 def set_threads(threads: int) -> None:

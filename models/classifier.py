@@ -178,12 +178,13 @@ class Classifier:
         return result
 
     def _bucket(self, piece: FloatArray) -> FloatArray:
+        _, tf = load_backend()
         size = next(bucket for bucket in BUCKETS if bucket >= len(piece))
         padded = piece
         if size != len(piece):
             padded = np.zeros((size, *piece.shape[1:]), np.float32)
             padded[: len(piece)] = piece
-        return np.asarray(self._concrete_function(size)(padded), dtype=np.float32)[: len(piece)]
+        return self._concrete_function(size)(tf.constant(padded)).numpy()[: len(piece)]
 
     def _concrete_function(self, size: int) -> Any:
         """Trace a batch size when it is first asked for, once, whichever thread asks."""

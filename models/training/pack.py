@@ -86,6 +86,7 @@ def pack(
     hyper_parameters: HyperParameters,
     seed: int,
     initial_weights: str,
+    commit: str | None,
     threads: int = 2,
     read: ReadImage = load_picture,
     rounds: int = BOOTSTRAP_ROUNDS,
@@ -99,6 +100,8 @@ def pack(
         `<name>/<version>/`, there and empty but for `model.keras`, the checkpoint of the training run.
     initial_weights
         Where the first weights came from, in words, for the card.
+    commit
+        `git_commit()` when the run began.
 
     Raises
     ------
@@ -148,7 +151,13 @@ def pack(
         not_for=recipe.not_for,
         limitations=recipe.limitations,
         training=_training(
-            recipe, dataset, fit, hyper_parameters=hyper_parameters, seed=seed, initial_weights=initial_weights
+            recipe,
+            dataset,
+            fit,
+            hyper_parameters=hyper_parameters,
+            seed=seed,
+            initial_weights=initial_weights,
+            commit=commit,
         ),
     )
     (folder / CARD).write_text(card.to_json(), encoding="utf-8")
@@ -183,6 +192,7 @@ def _training(
     hyper_parameters: HyperParameters,
     seed: int,
     initial_weights: str,
+    commit: str | None,
 ) -> Training:
     return Training(
         recipe=recipe.name,
@@ -190,13 +200,14 @@ def _training(
         reference=recipe.reference,
         hyper_parameters=dict(hyper_parameters.as_dict()),
         initial_weights=initial_weights,
+        commit=commit,
         seed=seed,
         images=dataset.counts(),
         sources=_sources(dataset),
         epochs_run=len(fit.history),
         best_epoch=fit.best_epoch,
         seconds=round(fit.seconds, 1),
-        git_commit=git_commit(),
+        git_commit=commit,
         libraries=library_versions(),
         trained_at=datetime.now(UTC).replace(microsecond=0),
     )

@@ -100,7 +100,7 @@ CHEST_XRAY_TRIAGE = TrainingRecipe(
     ),
     frame_policy="first",
     hyper_parameters=HyperParameters(
-        epochs=30,
+        epochs=24,
         batch_size=32,
         learning_rate=3e-4,
         weight_decay=1e-4,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backend import load_backend, set_threads
+from models.backend import keras_arrays, load_backend, set_threads
 from models.errors import DataError
 from models.preprocessing import FloatArray, load_picture
 from models.training.dataset import Dataset, ReadImage
@@ -103,7 +103,8 @@ def train(
     weights = dataset.class_weights()
     model = recipe.build(shape.rows, shape.columns, shape.channels, len(recipe.labels), backbone_weights)
     average = keras.models.clone_model(model)
-    average.set_weights(model.get_weights())
+    with keras_arrays():
+        average.set_weights(model.get_weights())
     batch_size = min(hyper_parameters.batch_size, len(dataset.split("train")))
     feed = Feed(recipe, dataset, read, batch_size, seed, threads)
     schedule = _schedule(hyper_parameters, feed.batches)
@@ -139,7 +140,8 @@ def train(
         watch(epoch)
         if best is None or epoch.val_loss < best.val_loss:
             best = epoch
-            average.save(checkpoint)
+            with keras_arrays():
+                average.save(checkpoint)
         elif number - best.number >= hyper_parameters.patience:
             break
     if best is None:
@@ -194,7 +196,7 @@ def _training_step(
 
 def raw_probabilities(model: Any, inputs: FloatArray) -> FloatArray:
     """Ask a network for float32 (N, L), as it stands, without a card's temperature."""
-    parts = [np.asarray(model(inputs[start : start + 32], training=False)) for start in range(0, len(inputs), 32)]
+    parts = [model(inputs[start : start + 32], training=False).numpy() for start in range(0, len(inputs), 32)]
     return np.concatenate(parts)
 
 

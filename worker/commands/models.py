@@ -226,7 +226,7 @@ def train(
 ) -> None:
     """Train a recipe, decide thresholds on validation, evaluate on test, and write a package with its card."""
     from models.training.dataset import load_dataset
-    from models.training.pack import finish_package, new_package_folder, pack
+    from models.training.pack import finish_package, git_commit, new_package_folder, pack
     from models.training.progress import TrainingProgress
     from models.training.recipes import find_recipe
     from models.training.train import train as fit_network
@@ -244,7 +244,7 @@ def train(
         folder = new_package_folder(output or _models_dir(settings), chosen.name, version)
         notes.print(f"working in {folder}", markup=False, highlight=False, soft_wrap=True)
         reader = stack.enter_context(FilmReader(settings, chosen.frame_policy))
-        weights = _backbone(backbone_weights)
+        weights, commit = _backbone(backbone_weights), git_commit()
         with TrainingProgress(notes) as progress:
             fit = fit_network(
                 chosen,
@@ -265,6 +265,7 @@ def train(
             hyper_parameters=hyper_parameters,
             seed=seed,
             initial_weights=f"{weights.name} (ImageNet)" if weights else "random",
+            commit=commit,
             threads=threads,
             read=reader.read,
             watch=_bar(stack, "evaluating"),

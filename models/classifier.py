@@ -184,7 +184,8 @@ class Classifier:
         if size != len(piece):
             padded = np.zeros((size, *piece.shape[1:]), np.float32)
             padded[: len(piece)] = piece
-        return self._concrete_function(size)(tf.constant(padded)).numpy()[: len(piece)]
+        result: FloatArray = self._concrete_function(size)(tf.constant(padded)).numpy()
+        return result[: len(piece)]
 
     def _concrete_function(self, size: int) -> Any:
         """Trace a batch size when it is first asked for, once, whichever thread asks."""

@@ -200,7 +200,6 @@ def _training(
         reference=recipe.reference,
         hyper_parameters=dict(hyper_parameters.as_dict()),
         initial_weights=initial_weights,
-        commit=commit,
         seed=seed,
         images=dataset.counts(),
         sources=_sources(dataset),

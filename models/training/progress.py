@@ -55,4 +55,5 @@ class TrainingProgress:
             f"epoch {event.number}: training loss {event.train_loss:.3f}, validation loss {event.val_loss:.3f},"
             f" validation accuracy {event.val_accuracy:.3f}, {event.seconds:.0f} s",
             highlight=False,
+            soft_wrap=True,
         )

@@ -36,6 +36,17 @@ def text(value: bytes) -> str:
     return value.rstrip(b"\0 ").decode("ascii")
 
 
+def spooled(path: Path) -> tuple[dict[int, bytes], bytes]:
+    """Return the group 0002 and the data set of a file in the spool, cut where its group length says.
+
+    What was sent may itself begin with elements of group 0002: those are data set here.
+    """
+    content = path.read_bytes()
+    assert content[:144].startswith(bytes(128) + b"DICM" + b"\2\0\0\0UL\4\0")
+    end = 144 + int.from_bytes(content[140:144], "little")
+    return split(content[:end])[0], content[end:]
+
+
 def data_set(path: Path) -> bytes:
-    """Return the bytes of a file's data set."""
-    return split(path.read_bytes())[1]
+    """Return the data set of a file in the spool."""
+    return spooled(path)[1]

@@ -91,13 +91,14 @@ def deadline(seconds: float) -> Iterator[None]:
     """End this process by SIGXCPU when a job takes more CPU time than this, and by SIGALRM if the parent does not."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (_allowed(resource.RLIMIT_CPU, cpu), hard))
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (_allowed(resource.RLIMIT_CPU, cpu), before[1]))
     signal.setitimer(signal.ITIMER_REAL, seconds + _ORPHAN_SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        resource.setrlimit(resource.RLIMIT_CPU, before)
 
 
 def chosen_frame(frames: int, frame_policy: str) -> int:

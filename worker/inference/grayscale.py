@@ -16,7 +16,7 @@ Padding (C.7.5.1.1.2) is shown black and takes no part in the range. In enhanced
 of the frame (C.7.6.16.2.9, C.7.6.16.2.10).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from worker.inference.palette import LUMA, palette_luma
 from worker.inference.stored import StoredFrame
 
 _BLOCK = 1 << 15
-"""Pixels looked up at a time: indices and results stay in the cache."""
+"""Pixels looked up at a time."""
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -62,8 +62,10 @@ def render(frame: StoredFrame, out: NDArray[np.float32]) -> list[str]:
         stored = _stored_values(containers, frame)
         if frame.photometric == "RGB":
             out[...] = 0
+            part = np.empty_like(out)
             for channel, weight in enumerate(LUMA):
-                out += (weight * _full_range(stored, frame)).astype(np.float32)[values[:, :, channel]]
+                _look_up((weight * _full_range(stored, frame)).astype(np.float32), values[:, :, channel], part)
+                out += part
             return notes
         table = _shown(stored, frame, notes, lambda: _present(values, len(containers)))
         _look_up(table.astype(np.float32), values, out)
@@ -78,20 +80,28 @@ def render(frame: StoredFrame, out: NDArray[np.float32]) -> list[str]:
     return notes
 
 
-def _look_up(table: NDArray[np.float32], values: NDArray[Any], out: NDArray[np.float32]) -> None:
-    source, target = values.reshape(-1), out.reshape(-1)
-    index = np.empty(min(_BLOCK, len(source)), np.intp)
-    for start in range(0, len(source), _BLOCK):
-        block = source[start : start + _BLOCK]
+def _blocks(values: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Yield where a block starts, and its values as indices, in one buffer that stays in the cache."""
+    flat = values.reshape(-1)
+    index = np.empty(min(_BLOCK, len(flat)), np.intp)
+    for start in range(0, len(flat), _BLOCK):
+        block = flat[start : start + _BLOCK]
         index[: len(block)] = block
+        yield start, index[: len(block)]
+
+
+def _look_up(table: NDArray[np.float32], values: NDArray[Any], out: NDArray[np.float32]) -> None:
+    target = out.reshape(-1)
+    for start, index in _blocks(values):
         # Every index is in the table; "wrap" only spares the check that "raise" does on a copy of the output.
-        np.take(table, index[: len(block)], out=target[start : start + _BLOCK], mode="wrap")
+        np.take(table, index, out=target[start : start + len(index)], mode="wrap")
 
 
 def _present(values: NDArray[Any], count: int) -> Mask:
     """Say which container values occur, bool (count,)."""
     seen = np.zeros(count, bool)
-    seen[values.reshape(-1)] = True
+    for _, index in _blocks(values):
+        seen[index] = True
     return seen
 
 

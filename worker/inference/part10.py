@@ -101,7 +101,7 @@ class Part10:
         except Exception as error:
             raise PixelError(f"this is no DICOM object that can be read: {str(error)[:150]}") from error
         if not self._pixel_tag and not self.header:
-            raise PixelError("this is no DICOM object that can be read: nothing in it is an attribute of an image")
+            raise PixelError("nothing in it describes an image: it is no DICOM object, or one without pixels")
         if not self._pixel_tag:
             modality = str(self.header.get("Modality") or "unknown")[:16]
             rows = "" if "Rows" not in self.header else ", although it declares an image; it may be cut off"

@@ -25,6 +25,8 @@ log = get_logger(__name__)
 
 FRAME_POLICIES = ("first", "middle", "refuse")
 _OUT_OF_TIME = frozenset({signal.SIGXCPU, signal.SIGALRM})
+_ABORTED_FOR_MEMORY = ("memory allocation of", "std::bad_alloc")
+"""What Rust and C++ say before they abort because memory was refused to them."""
 _KEPT_PIXELS = 1 << 26
 """After a larger frame the child is replaced, so that the memory shared with it goes back to the system."""
 
@@ -134,13 +136,14 @@ class PixelReader:
                 if "failure" not in answer:
                     frame = Frame(child.image(answer["rows"], answer["columns"]), answer["frames"], answer["note"])
             except ChildEndedError as ended:
-                log.warning("decoder_ended", how=str(ended), served=child.served, at_work=ended.at_work)
+                log.warning("decoder_ended", how=str(ended), fresh=fresh, at_work=ended.at_work)
+                last_words = child.last_words()
                 self._end_child()
                 if fresh:
-                    raise self._blame(ended) from ended
+                    raise self._blame(ended, last_words) from ended
                 continue
             except TimeoutError as error:
-                log.warning("decoder_out_of_time", seconds=self._seconds, served=child.served)
+                log.warning("decoder_out_of_time", seconds=self._seconds, fresh=fresh)
                 self._end_child()
                 raise self._too_slow() from error
             except BaseException:
@@ -149,10 +152,10 @@ class PixelReader:
                 raise
             failure = answer.get("failure")
             if failure == "memory":
-                log.warning("decoder_out_of_memory", memory_bytes=self._memory_bytes, served=child.served)
+                log.warning("decoder_out_of_memory", memory_bytes=self._memory_bytes, fresh=fresh)
                 self._end_child()
                 if fresh:
-                    raise PixelError(f"decoding needed more than {_size(self._memory_bytes)} of memory")
+                    raise self._too_large()
                 continue
             if failure == "surprise":
                 log.warning("decoder_surprised", traceback=child.last_words())
@@ -176,15 +179,20 @@ class PixelReader:
             child, self._child = self._child, None
             child.end()
 
-    def _blame(self, ended: ChildEndedError) -> PixelError | DecoderLost:
+    def _blame(self, ended: ChildEndedError, last_words: str) -> PixelError | DecoderLost:
         if not ended.at_work:
             return DecoderLost(f"the decoding process ended before it was given the object ({ended})")
         if ended.signal in _OUT_OF_TIME:
             return self._too_slow()
+        if any(words in last_words for words in _ABORTED_FOR_MEMORY):
+            return self._too_large()
         why = (
             "the system may have run out of memory" if ended.signal == signal.SIGKILL else "its pixel data are damaged"
         )
         return PixelError(f"the decoding process was ended by {ended} while it decoded this object: {why}")
+
+    def _too_large(self) -> PixelError:
+        return PixelError(f"decoding needed more than {_size(self._memory_bytes)} of memory")
 
     def _too_slow(self) -> PixelError:
         return PixelError(f"decoding took longer than {self._seconds:g} seconds")

@@ -6,8 +6,10 @@ go through pydicom's decoders, one frame at a time.
 """
 
 import logging
+import resource
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ _SAMPLES = {
     "YBR_ICT": 3,
     "YBR_RCT": 3,
 }
+_DECODER_BYTES = 4
 _HALF_CHROMA = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 _FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
@@ -280,6 +283,20 @@ class _MemoryWatch(logging.Handler):
         self.seen |= isinstance(record.msg, MemoryError)
 
 
+def _memory_was_short(layout: Layout) -> bool:
+    """Say whether a decoder that failed without saying why may have asked for more memory than there is.
+
+    The C decoders hold a frame as 32-bit integers; had that not fitted beside the most that this process ever used, it
+    was the memory, as far as anyone can tell.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return False
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    peak = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmPeak:"))
+    return peak + layout.rows * layout.columns * layout.samples * _DECODER_BYTES > limit
+
+
 def _decode(source: Part10, frame: bytes, layout: Layout) -> tuple[NDArray[Any], str]:
     """Decompress one frame; returns it and the photometric interpretation that it has now."""
     logger, watch = logging.getLogger("pydicom"), _MemoryWatch()
@@ -304,7 +321,7 @@ def _decode(source: Part10, frame: bytes, layout: Layout) -> tuple[NDArray[Any],
     except MemoryError:
         raise
     except Exception as error:
-        if watch.seen:
+        if watch.seen or _memory_was_short(layout):
             raise MemoryError from error
         why = str(error).removeprefix(_ALL_FAILED).strip().partition("\n")[0]
         raise PixelError(f"cannot decode transfer syntax {says(source.syntax)}: {why[:200]}; {ASK}") from error

@@ -178,6 +178,10 @@ class Supervisor:
         """Say whether the supervising thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
+    def troubles(self) -> list[str]:
+        """Say of each service that has ended by itself how it last did, and where to read why."""
+        return [state.trouble() for state in self._states if state.trouble()]
+
     def pids(self) -> dict[str, int]:
         """Return the process ids of what runs now, by service."""
         return {state.service.name: state.process.pid for state in self._states if state.process is not None}
@@ -193,8 +197,7 @@ class Supervisor:
         if self._stopping.wait(TICK_SECONDS):
             raise StartError("stopped before the services were ready") from self.failure
         if time.monotonic() > deadline:
-            troubles = [state.trouble() for state in self._states if state.trouble()]
-            raise StartError("; ".join([f"not ready after {timeout:g} s: {missing}", *troubles]))
+            raise StartError("; ".join([f"not ready after {timeout:g} s: {missing}", *self.troubles()]))
 
     def _plan(self) -> list[ServiceState]:
         environment = {

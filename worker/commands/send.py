@@ -14,8 +14,6 @@ from worker.logs import configure_logs
 if TYPE_CHECKING:
     from worker.reporting.pacs import SendOutcome
 
-SUCCESS = 0x0000
-
 
 def send(
     paths: Annotated[
@@ -34,7 +32,7 @@ def send(
     if not files:
         raise typer.BadParameter("there is no file", param_hint="PATH")
     outcomes = list(_sent_with_progress(files, peer, calling))
-    refused = sum(outcome.status != SUCCESS for outcome in outcomes)
+    refused = sum(outcome.error is not None for outcome in outcomes)
     if as_json:
         print_json([as_document(outcome) for outcome in outcomes])
     else:

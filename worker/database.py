@@ -319,7 +319,9 @@ class Database:
 
 
 def _postgresql_engine(url: sa.URL) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=5, connect_args={"connect_timeout": 5})
+    return create_engine(
+        url, pool_pre_ping=True, pool_size=5, hide_parameters=True, connect_args={"connect_timeout": 5}
+    )
 
 
 def _sqlite_engine(url: sa.URL) -> Engine:
@@ -327,7 +329,7 @@ def _sqlite_engine(url: sa.URL) -> Engine:
         path = Path(url.database)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": 30, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

@@ -1,6 +1,7 @@
 """The services, one command each; `firstread up` runs them all on one machine."""
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -151,8 +152,18 @@ def worklist() -> None:
         previews_dir=settings.previews_dir,
         readiness=lambda: readiness(settings, database),
         version=_version(),
+        send_to=_listener_address(settings),
     )
     serve(app, settings.web_host, settings.web_port, run_dir=settings.data_dir / "run")
+
+
+def _listener_address(settings: Settings) -> str:
+    """Return where scans are to be sent: as the running listener says, else as it is set."""
+    try:
+        said = json.loads((settings.data_dir / "run" / "listener.json").read_text())
+    except (OSError, ValueError):
+        return f"{settings.ae_title}@{settings.dicom_host}:{settings.dicom_port}"
+    return f"{said['ae_title']}@{said['host']}:{said['port']}"
 
 
 def _version() -> str:

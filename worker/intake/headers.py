@@ -11,9 +11,9 @@ import re
 import warnings
 import zlib
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from pydicom.charset import convert_encodings
@@ -25,8 +25,11 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from worker.errors import UnreadableObject
 
-HEADER_LIMIT = 32 << 20
-"""Bytes of a data set read, or inflated, to find its header."""
+HEADER_LIMIT = 8 << 20
+"""Bytes of a data set read, or inflated, to find its header: a real one is far smaller, a hostile one ends here."""
+
+ELEMENT_LIMIT = 20_000
+"""Elements of a data set at its top level."""
 
 LARGE_VALUE = 1 << 20
 """Values longer than this, bytes, are left in the file."""
@@ -161,7 +164,13 @@ def _read_header(file: BinaryIO, transfer_syntax: str) -> tuple[Dataset, bool, s
     """Return the header, whether pixels follow, and what is wrong; what was read before the defect is kept."""
     found: list[BaseTag] = []
 
+    count = 0
+
     def at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        nonlocal count
+        count += 1
+        if count > ELEMENT_LIMIT:
+            raise ValueError(f"more than {ELEMENT_LIMIT} elements")
         if tag in PIXEL_TAGS:
             found.append(tag)
         return bool(found) or tag.group > PIXEL_GROUP
@@ -169,7 +178,7 @@ def _read_header(file: BinaryIO, transfer_syntax: str) -> tuple[Dataset, bool, s
     raw: dict[BaseTag, RawDataElement | DataElement] = {}
     defect = ""
     try:
-        source: BinaryIO = file
+        source: Any = _Frugal(file)
         limit: int | None = LARGE_VALUE
         if transfer_syntax == DeflatedExplicitVRLittleEndian:
             source, limit = BytesIO(_inflate(file)), None
@@ -181,11 +190,34 @@ def _read_header(file: BinaryIO, transfer_syntax: str) -> tuple[Dataset, bool, s
         except Exception as error:  # noqa: BLE001 - pydicom raises anything over hostile bytes; each is the sender's defect
             defect = f"the data set cannot be read to its end ({type(error).__name__}: {_short(error)})"
             source.seek(start)
+            count = 0
             for element in data_element_generator(source, implicit, little, at_pixels, limit):
                 raw[element.tag] = element
     except Exception as error:  # noqa: BLE001 - as above; what was read before it counts
         defect = defect or f"the data set cannot be read ({type(error).__name__}: {_short(error)})"
     return _converted(raw), bool(found), defect
+
+
+class _Frugal(BufferedIOBase):
+    """A file of which no more than `HEADER_LIMIT` bytes are read, wherever they lie; skipping is free."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.name = "the data set"
+        self.left = HEADER_LIMIT
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = self.file.read(self.left + 1 if size is None or size < 0 else min(size, self.left + 1))
+        self.left -= len(data)
+        if self.left < 0:
+            raise ValueError(f"its header is longer than {HEADER_LIMIT >> 20} MiB")
+        return data
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
 
 
 def _converted(raw: dict[BaseTag, RawDataElement | DataElement]) -> Dataset:

@@ -83,7 +83,7 @@ def gather(session: Session, study: Study) -> Gathered:
     ).all()
     if not rows:
         raise ReportError(f"study {study.study_instance_uid} has nothing to report")
-    instances = _one_of_each_uid(rows)
+    instances = tuple((instance, series) for instance, series in rows)
     versions = _versions(session, study)
     algorithms = {(v.name, v.version): Algorithm(v.name, v.version, v.weights_sha256) for v in versions}
     newest = session.exec(
@@ -95,7 +95,7 @@ def gather(session: Session, study: Study) -> Gathered:
         study_instance_uid=study.study_instance_uid,
         generation=study.generation + 1,
         priority=study.priority,
-        instances=tuple(instances),
+        instances=instances,
         findings=tuple(_finding(e, algorithms[e["model"], e["model_version"]]) for e in study.findings),
         algorithms=tuple(algorithms.values()),
         predecessor=(newest.sop_class_uid, newest.sop_instance_uid, newest.series_instance_uid) if newest else None,
@@ -103,16 +103,6 @@ def gather(session: Session, study: Study) -> Gathered:
         sha256=sha256,
         said_before=newest is not None and newest.evidence_sha256 == sha256,
     )
-
-
-def _one_of_each_uid(rows: Sequence[tuple[Instance, Series]]) -> list[tuple[Instance, Series]]:
-    """Keep one instance of each SOP Instance UID: of a UID conflict the failed one, for it must not go unsaid."""
-    chosen: dict[str, tuple[Instance, Series]] = {}
-    for row in rows:
-        uid = row[0].sop_instance_uid
-        if uid not in chosen or row[0].status == InstanceStatus.FAILED:
-            chosen[uid] = row
-    return list(chosen.values())
 
 
 def _versions(session: Session, study: Study) -> Sequence[ModelVersion]:

@@ -1,0 +1,141 @@
+"""Fakes: a classifier and a reader that need no Keras and no child process, and a pipeline wired with them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.card import Card, Code, Input, Label, TriageStep
+from worker import schema
+from worker.config import Peer
+from worker.database import Database
+from worker.errors import PixelError
+from worker.intake.routing import Router
+from worker.intake.spool import Spool
+from worker.intake.work import Work
+from worker.pipeline import Pipeline
+
+PNEUMONIA = Code(scheme="SCT", value="233604007", meaning="Pneumonia")
+COVID = Code(scheme="SCT", value="840539006", meaning="COVID-19")
+
+
+def card(name: str = "chest_xray_triage", version: str = "1.0.0") -> Card:
+    """A card with two findings."""
+    return Card(
+        name=name,
+        version=version,
+        title="fake",
+        input=Input(rows=8, columns=8, channels=1),
+        recipe="chest_xray_triage",
+        frame_policy="first",
+        output="softmax",
+        labels=(
+            Label(name="normal", finding=False),
+            Label(
+                name="pneumonia",
+                code=PNEUMONIA,
+                finding=True,
+                threshold=0.4,
+                triage=(TriageStep(at_least=0.4, priority="routine"), TriageStep(at_least=0.7, priority="urgent")),
+            ),
+            Label(
+                name="covid",
+                code=COVID,
+                finding=True,
+                threshold=0.5,
+                triage=(TriageStep(at_least=0.5, priority="urgent"), TriageStep(at_least=0.95, priority="immediate")),
+            ),
+        ),
+        rollup="max",
+        triage_rule="highest",
+        threshold_rule="fixed",
+        tolerance=0.001,
+        weights_sha256="a" * 64,
+        golden_sha256="b" * 64,
+        intended_use="tests",
+        not_for=("patients",),
+    )
+
+
+class FakeClassifier:
+    """Says what the brightness of an image says: dark is normal, bright is pneumonia; `poison` values misbehave."""
+
+    engine, device, max_batch = "fake", "cpu", 32
+
+    def __init__(self, version: str = "1.0.0") -> None:
+        self.card = card(version=version)
+        self.batches: list[int] = []
+        self.poison: Callable[[np.ndarray], bool] = lambda image: False
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        return np.full((8, 8, 1), image.mean() / 255, np.float32)
+
+    def probabilities(self, batch: np.ndarray) -> np.ndarray:
+        self.batches.append(len(batch))
+        if any(self.poison(image) for image in batch):
+            raise RuntimeError("the poison was in it")
+        bright = batch.mean(axis=(1, 2, 3))
+        return np.stack([1 - bright, bright, np.zeros_like(bright)], axis=1).astype(np.float32)
+
+
+class FakeFrame:
+    def __init__(self, image: np.ndarray) -> None:
+        self.image, self.note = image, ""
+
+
+class FakeReader:
+    """Reads the mean brightness an object was made with; `broken` objects raise."""
+
+    def read(self, path: Path, frame_policy: str) -> Any:
+        import pydicom
+
+        ds = pydicom.dcmread(path)
+        if "PixelData" not in ds or len(ds.PixelData) < ds.Rows * ds.Columns:
+            raise PixelError("the pixels are cut short")
+        return FakeFrame(ds.pixel_array.astype(np.float32) / ds.pixel_array.max() * 255 if ds.pixel_array.max() else
+                         ds.pixel_array.astype(np.float32))  # fmt: skip
+
+
+class RecordingWakeups:
+    """Remembers what it was asked to hint at."""
+
+    def __init__(self) -> None:
+        self.sent: list[set[str]] = []
+
+    def send(self, queues: Any) -> bool:
+        self.sent.append(set(queues))
+        return True
+
+
+INSTALLED = {"chest_xray_triage": ["1.0.0"]}
+MODEL = "chest_xray_triage@1.0.0"
+
+
+def make_pipeline(
+    database_url: str,
+    data_dir: Path,
+    *,
+    destinations: Sequence[Peer] = (),
+    quiet_seconds: float = 0.0,
+    max_attempts: int = 3,
+    lease_seconds: float = 30.0,
+    installed: dict[str, list[str]] | None = None,
+    **clock: Any,
+) -> Pipeline:
+    """A whole pipeline on a real database and a real spool, waking nobody."""
+    database = Database(database_url)
+    schema.migrate(database)
+    work = Work(database, lease_seconds=lease_seconds, max_attempts=max_attempts, **clock)
+    return Pipeline(
+        database,
+        Spool(data_dir / "spool"),
+        work,
+        RecordingWakeups(),  # type: ignore[arg-type]
+        reports_dir=data_dir / "reports",
+        previews_dir=data_dir / "previews",
+        destinations=destinations,
+        quiet_seconds=quiet_seconds,
+        router=Router((), INSTALLED if installed is None else installed),
+        actor="test",
+    )

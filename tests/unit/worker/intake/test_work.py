@@ -1,0 +1,205 @@
+"""Owed work on both databases: leases, fencing, backoff, quarantine, and many workers at once."""
+
+import multiprocessing
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from worker import schema
+from worker.database import Database, WorkItem, WorkKind, WorkState
+from worker.errors import LeaseLost
+from worker.intake.work import Work
+
+START = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def tick(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def work(database_url: str, clock: Clock):
+    database = Database(database_url)
+    schema.migrate(database)
+    yield Work(database, lease_seconds=30, max_attempts=3, clock=clock)
+    database.dispose()
+
+
+def owe(work: Work, count: int, lane: str = "m@1", first: int = 0) -> None:
+    with work.database.write() as session:
+        for number in range(first, first + count):
+            work.owe(session, WorkKind.INFER, f"instance {number}", number, lane=lane, not_before=START)
+
+
+def item(work: Work, subject: str = "instance 0") -> WorkItem:
+    with work.database.read() as session:
+        return session.exec(select(WorkItem).where(WorkItem.subject == subject)).one()
+
+
+def test_claims_are_oldest_first_of_one_lane_and_counted(work: Work) -> None:
+    owe(work, 5)
+    owe(work, 2, lane="other@1", first=10)
+    claims = work.claim(WorkKind.INFER, lane="m@1", limit=3)
+    assert [claim.subject_id for claim in claims] == [0, 1, 2]
+    assert {claim.attempts for claim in claims} == {1}
+    assert [c.subject_id for c in work.claim(WorkKind.INFER, lane="m@1", limit=9)] == [3, 4]
+    assert work.claim(WorkKind.INFER, lane="m@1", limit=9) == []
+    assert item(work).state == WorkState.LEASED
+    assert item(work).attempts == 1
+
+
+def test_work_is_not_claimed_before_its_time(work: Work, clock: Clock) -> None:
+    with work.database.write() as session:
+        work.owe(session, WorkKind.REPORT, "study 1", 1, not_before=START + timedelta(seconds=10))
+    assert work.claim(WorkKind.REPORT) == []
+    clock.tick(10)
+    assert len(work.claim(WorkKind.REPORT)) == 1
+
+
+def test_finishing_needs_the_newest_token(work: Work, clock: Clock) -> None:
+    owe(work, 1)
+    (first,) = work.claim(WorkKind.INFER, lane="m@1")
+    clock.tick(31)
+    with work.database.write() as session:
+        assert work.take_back(session) == []
+    (second,) = work.claim(WorkKind.INFER, lane="m@1")
+    assert second.token > first.token
+    with work.database.write() as session, pytest.raises(LeaseLost):
+        work.finish(session, first)
+    with work.database.write() as session:
+        work.finish(session, second)
+    assert item(work).state == WorkState.DONE
+    with work.database.write() as session, pytest.raises(LeaseLost):
+        work.put_off(session, second, "late")
+
+
+def test_a_lease_that_has_not_ended_is_left_alone(work: Work, clock: Clock) -> None:
+    owe(work, 1)
+    work.claim(WorkKind.INFER, lane="m@1")
+    clock.tick(29)
+    with work.database.write() as session:
+        work.take_back(session)
+    assert item(work).state == WorkState.LEASED
+
+
+def test_work_of_a_vanished_worker_is_claimed_singly_and_given_up_in_the_end(work: Work, clock: Clock) -> None:
+    owe(work, 4)
+    assert len(work.claim(WorkKind.INFER, lane="m@1", limit=4)) == 4
+    clock.tick(31)
+    given_up: list[WorkItem] = []
+    with work.database.write() as session:
+        given_up += work.take_back(session)
+    seen: Counter[int] = Counter()
+    for _ in range(20):
+        claims = work.claim(WorkKind.INFER, lane="m@1", limit=4)
+        if not claims:
+            break
+        assert len(claims) == 1, "suspects are never claimed together"
+        seen[claims[0].subject_id] += 1
+        if claims[0].subject_id == 2:  # the poison: its worker vanishes
+            clock.tick(31)
+            with work.database.write() as session:
+                given_up += work.take_back(session)
+        else:
+            with work.database.write() as session:
+                work.finish(session, claims[0])
+    assert seen == {0: 1, 1: 1, 2: 2, 3: 1}
+    assert [(i.subject_id, i.attempts) for i in given_up] == [(2, 3)]
+    assert item(work, "instance 2").state == WorkState.QUARANTINED
+    assert "vanished" in (item(work, "instance 2").last_error or "")
+
+
+def test_putting_off_grows_and_may_cost_no_attempt(work: Work, clock: Clock) -> None:
+    owe(work, 1)
+    delays = []
+    for _ in range(8):
+        (claim,) = work.claim(WorkKind.INFER, lane="m@1")
+        assert claim.attempts == 1
+        with work.database.write() as session:
+            until = work.put_off(session, claim, "PACS away", costs_attempt=False)
+        delays.append((until - clock.now).total_seconds())
+        clock.now = until
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
+    (claim,) = work.claim(WorkKind.INFER, lane="m@1")
+    with work.database.write() as session:
+        work.put_off(session, claim, "refused")
+    assert item(work).attempts == 1
+    assert item(work).last_error == "refused"
+
+
+def test_owing_again_reopens_what_is_done_and_moves_what_waits(work: Work) -> None:
+    owe(work, 1)
+    later = START + timedelta(seconds=5)
+    with work.database.write() as session:
+        work.owe(session, WorkKind.INFER, "instance 0", 0, lane="m@1", not_before=later)
+    assert item(work).not_before == later
+    work.clock = lambda: later
+    (claim,) = work.claim(WorkKind.INFER, lane="m@1")
+    with work.database.write() as session:
+        work.quarantine(session, claim, "no")
+    assert (item(work).state, item(work).last_error) == (WorkState.QUARANTINED, "no")
+    with work.database.write() as session:
+        work.owe(session, WorkKind.INFER, "instance 0", 0, lane="m@1", not_before=later)
+    assert (item(work).state, item(work).attempts, item(work).last_error) == (WorkState.OWED, 0, None)
+
+
+def test_a_lease_is_renewed_while_the_work_goes_on(database_url: str) -> None:
+    database = Database(database_url)
+    schema.migrate(database)
+    work = Work(database, lease_seconds=1.0, max_attempts=3)
+    owe(work, 1)
+    claims = work.claim(WorkKind.INFER, lane="m@1")
+    before = item(work).lease_until
+    with work.kept(claims):
+        deadline = time.monotonic() + 10
+        while item(work).lease_until == before:
+            assert time.monotonic() < deadline, "the lease was never renewed"
+            time.sleep(0.02)
+    database.dispose()
+
+
+def _claim_all(url: str, done: "multiprocessing.Queue[list[int]]") -> None:
+    database = Database(url)
+    work = Work(database, lease_seconds=60, max_attempts=3)
+    mine: list[int] = []
+    while claims := work.claim(WorkKind.INFER, lane="m@1", limit=7):
+        with database.write() as session:
+            for claim in claims:
+                work.finish(session, claim)
+        mine += [claim.subject_id for claim in claims]
+    done.put(mine)
+    database.dispose()
+
+
+def test_eight_processes_share_the_work_without_overlap(database_url: str, tmp_path: Path) -> None:
+    database = Database(database_url)
+    schema.migrate(database)
+    work = Work(database, lease_seconds=60, max_attempts=3)
+    owe(work, 1000)
+    database.dispose()
+    context = multiprocessing.get_context("spawn")
+    done: multiprocessing.Queue[list[int]] = context.Queue()
+    processes = [context.Process(target=_claim_all, args=(database_url, done)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    claimed = [number for _ in processes for number in done.get(timeout=120)]
+    for process in processes:
+        process.join()
+    assert sorted(claimed) == list(range(1000))
+    assert [process.exitcode for process in processes] == [0] * 8

@@ -3,8 +3,8 @@
 Meanings: PS3.4 B.2.3 (C-STORE) and PS3.7 Annex C (common to all services).
 """
 
+import errno
 from dataclasses import dataclass
-from errno import ENOSPC, EROFS
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -14,7 +14,7 @@ UNRECOGNIZED_OPERATION = 0x0211
 OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
 
-MEBIBYTE = 1 << 20
+_MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def no_room(free_bytes: int, min_free_bytes: int) -> Answer:
     return Answer(
         OUT_OF_RESOURCES,
         "storage is full",
-        f"{free_bytes // MEBIBYTE} MiB are free and FIRSTREAD_MIN_FREE_BYTES keeps {min_free_bytes // MEBIBYTE} MiB: "
+        f"{free_bytes // _MEBIBYTE} MiB are free and FIRSTREAD_MIN_FREE_BYTES keeps {min_free_bytes // _MEBIBYTE} MiB: "
         "make room on the file system of FIRSTREAD_DATA_DIR, or lower the floor",
     )
 
@@ -78,7 +78,7 @@ def too_large(max_object_bytes: int) -> Answer:
 def not_writable(error: OSError) -> Answer:
     """Return the refusal of an object that the spool could not keep."""
     reason = {
-        ENOSPC: "make room on the file system of FIRSTREAD_DATA_DIR",
-        EROFS: "the file system of FIRSTREAD_DATA_DIR is read-only: look at the kernel log, repair and remount it",
+        errno.ENOSPC: "make room on the file system of FIRSTREAD_DATA_DIR",
+        errno.EROFS: "the file system of FIRSTREAD_DATA_DIR is read-only: look at the kernel log, repair and remount it",
     }.get(error.errno or 0, "check the disk, the mount and the permissions of FIRSTREAD_DATA_DIR")
     return Answer(OUT_OF_RESOURCES, "storage is not writable", f"{error.strerror or error}: {reason}")

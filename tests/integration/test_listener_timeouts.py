@@ -1,0 +1,117 @@
+"""Peers that stop talking: every wait has an end, and a slow sender is not a silent one."""
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from dicom_listener.server import Listener, Timeouts
+from tests.support.raw_store import (
+    CT_IMAGE_STORAGE,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    P_DATA,
+    AssociationAborted,
+    RawAssociation,
+    associate_request,
+    pdv,
+    store_request,
+)
+from tests.support.spooled import data_set
+from worker.intake.spool import Spool
+
+CONTEXTS = [(CT_IMAGE_STORAGE, [EXPLICIT_VR_LITTLE_ENDIAN])]
+NETWORK = 0.6
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+@pytest.fixture
+def listener(spool: Spool) -> Iterator[Listener]:
+    with (
+        structlog.testing.capture_logs(),
+        Listener(
+            spool,
+            ae_title="FIRSTREAD",
+            host="localhost",
+            port=0,
+            max_associations=4,
+            max_object_bytes=1 << 20,
+            timeouts=Timeouts(request=0.4, network=NETWORK),
+        ) as running,
+    ):
+        yield running
+    assert not running.alive()
+
+
+def associate(listener: Listener) -> RawAssociation:
+    association = RawAssociation(*listener.address, CONTEXTS, timeout=10)
+    association.negotiate()
+    return association
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("start", [b"", associate_request(CONTEXTS)[:40]])
+def test_a_connection_that_never_asks_is_closed(listener: Listener, start: bytes) -> None:
+    with socket.create_connection(listener.address, timeout=10) as connection:
+        connection.sendall(start)
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(100):
+                pass
+
+
+def test_an_idle_association_is_aborted(listener: Listener) -> None:
+    association = associate(listener)
+    with pytest.raises(AssociationAborted):
+        association.status()
+    association.socket.close()
+
+
+@pytest.mark.parametrize("stall", ["between PDUs", "inside a PDU"])
+def test_a_sender_that_stalls_in_a_transfer_is_aborted_and_leaves_nothing(
+    listener: Listener, spool: Spool, stall: str
+) -> None:
+    association = associate(listener)
+    association.send_pdvs(pdv(1, 3, store_request(CT_IMAGE_STORAGE, "1.2.3")), pdv(1, 0, b"begun"))
+    wait_for(lambda: bool(list(spool.incoming_dir.glob("*.part"))))
+    if stall == "inside a PDU":
+        association.socket.sendall(struct.pack(">BBL", P_DATA, 0, 1000) + b"x")
+    with pytest.raises(AssociationAborted):
+        association.status()
+    association.socket.close()
+    wait_for(lambda: list(spool.incoming_dir.iterdir()) == [])
+
+
+def test_a_slow_sender_is_waited_for(listener: Listener, spool: Spool) -> None:
+    association = associate(listener)
+    association.send_pdvs(pdv(1, 3, store_request(CT_IMAGE_STORAGE, "1.2.3")))
+    until = time.monotonic() + 3 * NETWORK
+    pieces = 0
+    while time.monotonic() < until:
+        association.send_pdvs(pdv(1, 0, b"piece"))
+        pieces += 1
+        time.sleep(NETWORK / 6)
+    association.send_pdvs(pdv(1, 2, b""))
+    assert association.status() == 0x0000
+    association.release()
+    association.socket.close()
+    assert data_set(spool.arrivals()[0]) == b"piece" * pieces
+
+
+def test_a_host_name_is_resolved_and_a_free_port_found(listener: Listener) -> None:
+    host, port = listener.address
+    assert host in {"127.0.0.1", "::1"}
+    assert port > 0

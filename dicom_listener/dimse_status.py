@@ -79,6 +79,6 @@ def not_writable(error: OSError) -> Answer:
     """Return the refusal of an object that the spool could not keep."""
     reason = {
         errno.ENOSPC: "make room on the file system of FIRSTREAD_DATA_DIR",
-        errno.EROFS: "the file system of FIRSTREAD_DATA_DIR is read-only: look at the kernel log, repair and remount it",
+        errno.EROFS: "the file system of FIRSTREAD_DATA_DIR is read-only: see the kernel log, repair and remount it",
     }.get(error.errno or 0, "check the disk, the mount and the permissions of FIRSTREAD_DATA_DIR")
     return Answer(OUT_OF_RESOURCES, "storage is not writable", f"{error.strerror or error}: {reason}")

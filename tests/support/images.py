@@ -71,12 +71,19 @@ def reference(path: Path, index: int = 0) -> np.ndarray:
     if "TransferSyntaxUID" not in ds.file_meta:
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if not ds.original_encoding[0] else "1.2.840.10008.1.2"
     stored = pixel_array(ds, index=index, raw=True)
+    groups = [*ds.get("SharedFunctionalGroupsSequence", [])[:1]]
+    groups += ds.get("PerFrameFunctionalGroupsSequence", [])[index : index + 1]
+    for group in groups:
+        for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            ds.update(group[macro][0] if macro in group else {})
     if ds.SamplesPerPixel == 3:
         top = 2.0**ds.BitsStored - 1
         return (stored[..., 0] if ds.PhotometricInterpretation.startswith("YBR") else stored @ LUMA) * (255 / top)
     if ds.PhotometricInterpretation == "PALETTE COLOR":
         colours = apply_color_lut(stored, ds)
         return colours[..., :3] @ LUMA * (255 / np.iinfo(colours.dtype).max)
+    if stored.dtype.kind == "f":
+        ds.BitsStored, ds.PixelRepresentation = 16, 0  # pydicom's window wants an output range; it is scaled away below
     modality = apply_modality_lut(stored, ds)
     low, high = _nominal(ds)
     if ds.get("VOILUTSequence"):
@@ -88,7 +95,7 @@ def reference(path: Path, index: int = 0) -> np.ndarray:
     else:
         shown = modality.astype(np.float64)
         low, high = sorted((low, high))  # a falling rescale does not turn the grey scale round
-        if ds.get("BitsStored", 32) > 8:
+        if ds.BitsStored > 8:
             kept = shown[~padding(ds, stored)]
             low, high = kept.min(), kept.max()
     shown = np.clip((shown - low) / (high - low), 0, 1) if high != low else np.zeros(shown.shape)
@@ -106,8 +113,6 @@ def padding(ds: Dataset, stored: np.ndarray) -> np.ndarray:
 
 def _nominal(ds: Dataset) -> tuple[float, float]:
     """The output range of pydicom's window: PS3.3 C.11.2.1.2.1, where the modality LUT is taken into account."""
-    if "BitsStored" not in ds:
-        return 0.0, 1.0
     if ds.get("ModalityLUTSequence"):
         return 0.0, 2.0 ** ds.ModalityLUTSequence[0].LUTDescriptor[2] - 1
     bits = ds.BitsStored

@@ -1,6 +1,7 @@
 """How commands speak: results on standard output (JSON where asked), everything else on standard error."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-out = Console()
+# A pipe has no width of its own: wide enough that nothing is folded that a script or a page would search for.
+out = Console() if sys.stdout.isatty() else Console(width=220)
 err = Console(stderr=True)
 
 

@@ -1,0 +1,162 @@
+"""Bad days, with real processes: what is accepted is never lost and never done twice."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RedisServer, start_postgres
+from tests.support.objects import film, save
+from tests.support.stack import Stack, free_port
+
+pytestmark = pytest.mark.peer("storescu", "storescp")
+
+
+def films(folder: Path, count: int) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    return [save(film(PatientID=f"P{n}"), folder / f"{n}.dcm") for n in range(count)]
+
+
+class Storescp:
+    """dcmtk's storescp: a PACS that can be taken away."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        folder.mkdir()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = ["storescp", "-od", str(self.folder), "-aet", "PACS", "+uf", str(self.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(10)
+            self.process = None
+
+    @property
+    def peer(self) -> str:
+        return f"PACS@127.0.0.1:{self.port}"
+
+    def held(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@pytest.fixture
+def pacs(tmp_path: Path) -> Iterator[Storescp]:
+    made = Storescp(tmp_path / "pacs")
+    yield made
+    made.stop()
+
+
+def delivered(stack: Stack, count: int) -> bool:
+    reports = [report for study in stack.studies() for report in study["reports"]]
+    return sum(d["status"] == "delivered" for r in reports for d in r["deliveries"]) == count
+
+
+def assert_each_once(stack: Stack, pacs: Storescp, count: int) -> None:
+    studies = stack.studies()
+    assert [study["ai_status"] for study in studies] == ["complete"] * count
+    uids = [report["sop_instance_uid"] for study in studies for report in study["reports"]]
+    assert len(uids) == count, "one report a study"
+    assert len(pacs.held()) == count
+    assert all(any(uid in name for name in pacs.held()) for uid in uids)
+    done = stack.run("reconcile", "--verify", "--json")
+    assert done.returncode == 0, done.stdout
+
+
+def test_accepted_with_nothing_but_the_listener_then_drained(
+    tmp_path: Path, redis_server: RedisServer, pacs: Storescp
+) -> None:
+    """Broker, intake, workers and PACS all away while scans are pushed."""
+    with Stack(tmp_path / "data", redis_server.url, pacs=pacs.peer) as stack:
+        redis_server.stop()
+        stack.start("listener")
+        assert stack.storescu(*films(tmp_path / "films", 6)) == 0
+        stack.start("intake")
+        stack.wait(lambda: stack.json("reconcile")["pending"] == 6, 30, "registration without a broker")
+        redis_server.start()
+        stack.start("inference", "delivery")
+        stack.wait(lambda: stack.settled(6), 90, "classification")
+        stack.wait(lambda: stack.json("studies")[0]["reports"] != [], 30, "reports")
+        assert not delivered(stack, 1)
+        pacs.start()
+        stack.wait(lambda: delivered(stack, 6), 90, "delivery after the PACS came up")
+        assert_each_once(stack, pacs, 6)
+        assert set(stack.alive().values()) == {True}
+
+
+def test_kill_9_of_everything_on_the_way(tmp_path: Path, redis_server: RedisServer, pacs: Storescp) -> None:
+    """Each service is killed at least once while 12 studies go through; a frozen broker comes on top."""
+    pacs.start()
+    with Stack(tmp_path / "data", redis_server.url, pacs=pacs.peer) as stack:
+        stack.start()
+        files = films(tmp_path / "films", 12)
+        assert stack.storescu(*files[:4]) == 0
+        stack.kill("inference")
+        stack.start("inference")
+        redis_server.freeze()
+        before = time.monotonic()
+        assert stack.storescu(*files[4:8]) == 0
+        assert time.monotonic() - before < 10, "a frozen broker must not stand in the way of the sender"
+        redis_server.thaw()
+        stack.kill("intake")
+        stack.kill("delivery")
+        stack.kill("listener")
+        stack.start("listener", "intake", "delivery")
+        assert stack.storescu(*files[8:]) == 0
+        stack.wait(lambda: stack.json("reconcile")["accepted"] == 12, 60, "registration")
+        stack.kill("inference")
+        stack.start("inference")
+        stack.wait(lambda: stack.settled(12), 120, "classification")
+        stack.wait(lambda: delivered(stack, 12), 90, "delivery")
+        assert_each_once(stack, pacs, 12)
+
+
+def test_a_broker_that_lost_everything_is_no_loss(tmp_path: Path, redis_server: RedisServer, pacs: Storescp) -> None:
+    pacs.start()
+    with Stack(tmp_path / "data", redis_server.url, pacs=pacs.peer) as stack:
+        stack.start("listener", "intake")
+        assert stack.storescu(*films(tmp_path / "films", 3)) == 0
+        stack.wait(lambda: stack.json("reconcile")["pending"] == 3, 30, "registration")
+        redis_server.stop(signal.SIGKILL)
+        for path in redis_server.directory.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        redis_server.start()
+        stack.start("inference", "delivery")
+        stack.wait(lambda: delivered(stack, 3), 120, "delivery")
+        assert_each_once(stack, pacs, 3)
+
+
+def test_the_database_goes_away_while_scans_come_in(
+    tmp_path: Path, short_dir: Path, redis_server: RedisServer, pacs: Storescp
+) -> None:
+    """A PostgreSQL of the test's own is stopped at once (as a crash stops it) and started again."""
+    server = start_postgres(short_dir / "pg")
+    pacs.start()
+    try:
+        with Stack(tmp_path / "data", redis_server.url, pacs=pacs.peer, database_url=server.get_uri()) as stack:
+            refused = stack.run("studies")
+            assert refused.returncode == 1
+            assert "firstread migrate" in refused.stderr
+            assert stack.run("migrate").returncode == 0
+            stack.start()
+            files = films(tmp_path / "films", 6)
+            assert stack.storescu(*files[:2]) == 0
+            stack.wait(lambda: stack.settled(2), 90, "the first scans")
+            os.kill(server.get_pid(), signal.SIGQUIT)
+            stack.wait(lambda: stack.run("studies").returncode == 1, 20, "the database to be gone")
+            assert stack.storescu(*files[2:]) == 0
+            server.ensure_postgres_running()
+            stack.wait(lambda: stack.settled(6), 120, "what was accepted meanwhile")
+            stack.wait(lambda: delivered(stack, 6), 60, "delivery")
+            assert_each_once(stack, pacs, 6)
+            assert set(stack.alive().values()) == {True}
+    finally:
+        server.cleanup()

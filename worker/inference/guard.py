@@ -148,6 +148,8 @@ class GuardedChild:
             It did not answer in time.
         DecoderLost
             It was just started and did not become ready.
+        ValueError, TypeError
+            It answered nonsense.
         """
         self._wait_until_ready()
         job = self.served + 1
@@ -158,7 +160,7 @@ class GuardedChild:
             raise ChildEndedError(self._status(), at_work=False) from None
         answer = self._receive(self._seconds)
         if answer.get("job") != job:
-            raise ValueError(f"the decoding process answered job {answer.get('job')} instead of {job}")
+            raise ValueError(f"job {answer.get('job')} instead of {job}")
         self.served = job
         return answer
 
@@ -166,7 +168,7 @@ class GuardedChild:
         """Copy the image out of the shared memory, float32 (rows, columns)."""
         size = rows * columns * PIXEL_BYTES
         if rows < 1 or columns < 1 or size > self._capacity:
-            raise ValueError(f"the decoding process answered an image of {rows} x {columns} pixels")
+            raise ValueError(f"an image of {rows} x {columns} pixels")
         with mmap.mmap(self._memory, size, prot=mmap.PROT_READ) as shared:
             shared_image = np.frombuffer(shared, np.float32).reshape(rows, columns)
             image = shared_image.copy()
@@ -223,7 +225,7 @@ class GuardedChild:
             raise ChildEndedError(self._status(), at_work=True)
         answer = json.loads(packet)
         if not isinstance(answer, dict):
-            raise TypeError("the decoding process answered no object")
+            raise TypeError("no object")
         return answer
 
     def _status(self) -> int:

@@ -146,6 +146,10 @@ class PixelReader:
                 log.warning("decoder_out_of_time", seconds=self._seconds, fresh=fresh)
                 self._end_child()
                 raise self._too_slow() from error
+            except (ValueError, TypeError, KeyError) as error:
+                # Only a child taken over by what it decodes speaks otherwise than `worker.inference.decoder` does.
+                self._end_child()
+                raise PixelError(f"the decoding process answered nonsense to this object: {error}") from error
             except BaseException:
                 # Whatever interrupted us, an answer may be on its way: the next object must not be given this one's.
                 self._end_child()

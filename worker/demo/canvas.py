@@ -15,14 +15,27 @@ Line = npt.NDArray[np.float64]
 
 
 class Canvas:
-    """A square of `n` by `n` pixels and the random numbers of one drawing."""
+    """A square of `n` by `n` pixels and the random numbers of one drawing.
 
-    def __init__(self, n: int, rng: np.random.Generator) -> None:
+    Parameters
+    ----------
+    n
+        Rows and columns.
+    rng
+        Random numbers.
+    unlike
+        How far this one stands from the middle and differs in size from the next, as patients do: the standard
+        deviation of shift and scale.
+    """
+
+    def __init__(self, n: int, rng: np.random.Generator, *, unlike: float = 0.0) -> None:
         self.n = n
         self.rng = rng
+        self._scale = 1 + rng.normal(0, unlike)
+        self._shift = rng.normal(0, unlike, 2)
         axis = np.linspace(-1, 1, n, dtype=np.float32)
-        self.x = axis[np.newaxis, :]
-        self.y = axis[:, np.newaxis]
+        self.x = as_image(axis[np.newaxis, :] * self._scale + self._shift[0])
+        self.y = as_image(axis[:, np.newaxis] * self._scale + self._shift[1])
 
     def blank(self) -> Image:
         """Return an empty drawing."""
@@ -63,7 +76,7 @@ class Canvas:
         """Return the thickness of an ellipsoid along the beam, 1 at its middle; `angle` in degrees, clockwise."""
         c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
         reach_x, reach_y = np.hypot(rx * c, ry * s), np.hypot(rx * s, ry * c)
-        columns, rows = self._between(x - reach_x, x + reach_x), self._between(y - reach_y, y + reach_y)
+        columns, rows = self._between(x, reach_x, axis=0), self._between(y, reach_y, axis=1)
         dx, dy = self.x[:, columns] - x, self.y[rows] - y
         drawing = self.blank()
         drawing[rows, columns] = np.sqrt(
@@ -71,10 +84,14 @@ class Canvas:
         )
         return drawing
 
-    def _between(self, low: float, high: float) -> slice:
-        """Return the pixels between two coordinates."""
-        half = (self.n - 1) / 2
-        return slice(max(0, int((low + 1) * half)), max(0, int((high + 1) * half) + 2))
+    def _pixel(self, coordinate: Any, axis: int) -> Any:
+        """Return where a coordinate lies, in pixels, the middle of the first at 0."""
+        return ((coordinate - self._shift[axis]) / self._scale + 1) * (self.n - 1) / 2
+
+    def _between(self, middle: float, reach: float, *, axis: int) -> slice:
+        """Return the pixels that lie within `reach` of a coordinate."""
+        low, high = (int(self._pixel(middle + side, axis)) for side in (-reach, reach))
+        return slice(max(0, low), max(0, high + 2))
 
     def tubes(self, lines: Sequence[Line], *, hollow: float = 0.0) -> Image:
         """Return the thickness along the beam of round tubes.
@@ -110,7 +127,7 @@ class Canvas:
 
     def _stamp(self, line: Line, hollow: float) -> tuple[Line, Line, Line]:
         """Spread the samples of a middle line over the width of its tube; pixels, and weights a pixel."""
-        half = self.n / 2
+        half = self.n / 2 / self._scale
         x, y, radius, weight = line.T
         step = np.gradient(line[:, :2], axis=0)
         length = np.maximum(np.hypot(*step.T), 1e-9)
@@ -122,8 +139,9 @@ class Canvas:
             profile -= 0.75 * np.sqrt(np.clip(hollow**2 - across**2, 0, None))
         spacing = 2 * radius / (count + 1)
         amount = (weight * radius * 2 * length * spacing)[:, np.newaxis] * profile * half * half
-        columns = (x[:, np.newaxis] + normal[0][:, np.newaxis] * across * radius[:, np.newaxis] + 1) * half - 0.5
-        rows = (y[:, np.newaxis] + normal[1][:, np.newaxis] * across * radius[:, np.newaxis] + 1) * half - 0.5
+        aside = across * radius[:, np.newaxis]
+        columns = self._pixel(x[:, np.newaxis] + normal[0][:, np.newaxis] * aside, 0)
+        rows = self._pixel(y[:, np.newaxis] + normal[1][:, np.newaxis] * aside, 1)
         return rows.ravel(), columns.ravel(), amount.ravel()
 
 

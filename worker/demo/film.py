@@ -55,7 +55,7 @@ def frontal(n: int, seed: int, pattern: Pattern, *, portable: bool = False) -> I
     Image
         Brightness as displayed, 0 (black: air) to 1 (white: bone), float32 (n, n).
     """
-    canvas = Canvas(n, np.random.default_rng(seed))
+    canvas = Canvas(n, np.random.default_rng(seed), unlike=0.025)
     lungs = _lungs(canvas, portable=portable)
     body = _body(canvas)
     lost = body - 1.05 * lungs.thickness + _mediastinum(canvas, portable=portable)

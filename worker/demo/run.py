@@ -22,7 +22,7 @@ from worker.demo.own_settings import own_environment, own_settings
 from worker.demo.phantoms import Phantom, generate
 from worker.demo.stand_in_pacs import StandInPacs
 from worker.demo.verdict import Document, Verdict, judge
-from worker.demo.view import View, table
+from worker.demo.view import View
 from worker.errors import StartError
 from worker.intake.spool import Spool, make_private
 from worker.logs import configure_logs
@@ -233,8 +233,6 @@ class _Stage:
 
     def _tell(self, verdict: Verdict) -> None:
         console = self._plan.console
-        if not console.is_terminal:
-            console.print(table(self._documents(), ""))
         for remark in verdict.remarks:
             console.print(remark, markup=False, highlight=False, soft_wrap=True)
         for problem in verdict.problems:
@@ -259,11 +257,12 @@ def _fresh_directory(wanted: Path | None) -> Path:
 
 @contextlib.contextmanager
 def _own_log(path: Path) -> Iterator[None]:
-    """Write our own log to a file: the terminal belongs to the table."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", buffering=1) as file:
-        with contextlib.redirect_stderr(file):
-            configure_logs("demo", "json")
+    """Write our own log, and what else goes to standard error, to a file: the terminal belongs to the table."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "a", buffering=1) as file:
         try:
-            yield
+            with contextlib.redirect_stderr(file):
+                configure_logs("demo", "json")
+                yield
         finally:
             configure_logs("demo")

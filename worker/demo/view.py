@@ -1,6 +1,7 @@
 """What the demonstration shows: a live table on a terminal, a line for each change elsewhere."""
 
 from collections.abc import Sequence
+from textwrap import shorten
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,7 @@ STYLES = {
     "pending": "magenta",
     "complete": "green",
 }
+REASON_LENGTH = 120
 COLUMNS = ("patient", "modality", "AI status", "priority", "findings", "report")
 
 
@@ -37,7 +39,7 @@ def cells(document: Document) -> tuple[str, ...]:
 def findings(document: Document) -> str:
     """Return what was flagged; else why not, or the highest probability of those below their threshold."""
     if document["ai_status"] in {"failed", "not_eligible"}:
-        return str(document["reason"])
+        return shorten(str(document["reason"]), REASON_LENGTH, placeholder=" …")
     shown = sorted(document["findings"], key=lambda finding: -finding["probability"])
     flagged = [f"{finding['label']} {finding['probability']:.0%}" for finding in shown if finding["flagged"]]
     if flagged:

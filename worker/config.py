@@ -83,6 +83,15 @@ class Route(BaseModel):
         return self
 
 
+def _checked_ae_title(value: str) -> str:
+    good = value.isascii() and value.isprintable() and "\\" not in value and value == value.strip()
+    if not good or not 1 <= len(value) <= 16:
+        raise ValueError(
+            "an AE title is 1 to 16 printable ASCII characters without backslash or outer spaces (PS3.5 6.2)"
+        )
+    return value
+
+
 def _split_commas(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -151,12 +160,13 @@ class Settings(BaseSettings):
 
     @field_validator("ae_title", mode="after")
     @classmethod
-    def _printable(cls, value: str) -> str:
-        if not value.isprintable() or "\\" in value or not value.isascii() or value != value.strip():
-            raise ValueError(
-                "an AE title is printable ASCII without backslash or outer spaces (DICOM PS3.5 6.2, VR AE)"
-            )
-        return value
+    def _is_ae_title(cls, value: str) -> str:
+        return _checked_ae_title(value)
+
+    @field_validator("calling_aes", mode="after")
+    @classmethod
+    def _are_ae_titles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_checked_ae_title(title) for title in value)
 
     @classmethod
     def settings_customise_sources(

@@ -18,8 +18,8 @@ from uuid import UUID
 
 from pydicom.charset import convert_encodings
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import data_element_generator, read_dataset, read_file_meta_info
+from pydicom.dataset import Dataset
+from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -36,6 +36,8 @@ LARGE_VALUE = 1 << 20
 
 PIXEL_GROUP = 0x7FE0
 PIXEL_TAGS = frozenset({Tag(0x7FE00008), Tag(0x7FE00009), Tag(0x7FE00010)})
+META_LIMIT = 1 << 16
+
 PREFIX_BYTES = 128 + 4 + 12
 """Preamble, `DICM` and the element that says how long the file meta information is (PS3.10 7.1)."""
 
@@ -81,12 +83,11 @@ def read_object(path: Path) -> StoredObject:
         When the file cannot be read.
     """
     try:
-        meta = _own_meta(path)
+        meta, start = _own_meta(path)
     except UnreadableObject as error:
         with path.open("rb") as file:
             sha256, _ = _digests(file, 0)
             return StoredObject("", "", "", "", sha256, sha256, file.tell(), defect=str(error))
-    start = PREFIX_BYTES + int(meta.FileMetaInformationGroupLength)
     transfer_syntax = str(meta.get("TransferSyntaxUID", ""))
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks about single values; what matters ends as a defect
@@ -110,10 +111,10 @@ def read_object(path: Path) -> StoredObject:
 
 def read_header(path: Path) -> Dataset:
     """Read the header alone, as `read_object` does."""
-    meta = _own_meta(path)
+    meta, start = _own_meta(path)
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        file.seek(PREFIX_BYTES + int(meta.FileMetaInformationGroupLength))
+        file.seek(start)
         return _read_header(file, str(meta.get("TransferSyntaxUID", "")))[0]
 
 
@@ -137,17 +138,18 @@ def is_uid(value: str) -> bool:
     return UID_FORM.fullmatch(value) is not None
 
 
-def _own_meta(path: Path) -> FileMetaDataset:
-    try:
-        meta = read_file_meta_info(path)
-        int(meta.FileMetaInformationGroupLength)
-    except OSError:
-        raise
-    except Exception as error:
-        raise UnreadableObject(
-            f"it was not written by the listener: no file meta information ({_short(error)})"
-        ) from error
-    return meta
+def _own_meta(path: Path) -> tuple[Dataset, int]:
+    """Return our file meta information and where the data set begins, by the group length that we wrote.
+
+    What follows belongs to the sender, even where it begins with elements of group 0002.
+    """
+    with path.open("rb") as file:
+        head = file.read(PREFIX_BYTES)
+        if head[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00" or len(head) != PREFIX_BYTES:
+            raise UnreadableObject("it was not written by the listener: no file meta information")
+        length = int.from_bytes(head[140:], "little")
+        meta = read_dataset(BytesIO(file.read(min(length, META_LIMIT))), is_implicit_VR=False, is_little_endian=True)
+    return meta, PREFIX_BYTES + length
 
 
 def _digests(file: BinaryIO, start: int) -> tuple[str, str]:

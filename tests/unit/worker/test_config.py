@@ -57,6 +57,7 @@ def test_lists_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DICOM_PORT", "eleven", ("FIRSTREAD_DICOM_PORT", "'eleven'", "integer")),
         ("AE_TITLE", "A_TITLE_OF_17_CHAR", ("FIRSTREAD_AE_TITLE", "16")),
         ("AE_TITLE", "BACK\\SLASH", ("FIRSTREAD_AE_TITLE", "backslash")),
+        ("CALLING_AES", "GOOD,A_TITLE_OF_17_CHAR", ("FIRSTREAD_CALLING_AES", "16")),
         ("PACS", "PACS:104", ("FIRSTREAD_PACS", "AE@HOST:PORT")),
         ("MAX_ATTEMPTS", "0", ("FIRSTREAD_MAX_ATTEMPTS", "1")),
         ("ENGINE", "abacus", ("FIRSTREAD_ENGINE", "'abacus'", "keras")),

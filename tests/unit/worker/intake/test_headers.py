@@ -132,3 +132,14 @@ def test_every_awkward_file_is_read_or_has_a_defect(scans: Path, tmp_path: Path)
         path.write_bytes(prefix(syntax) + data[start:])
         stored = read_object(path)
         assert stored.defect or len(stored.header), file.name
+
+
+def test_a_data_set_that_begins_like_file_meta_stays_the_senders(tmp_path: Path) -> None:
+    ours = prefix(ExplicitVRLittleEndian, sop_instance="1.2.3")
+    theirs = bytes.fromhex("02001000") + b"UI\x12\x001.2.840.10008.1.2\0" + bytes.fromhex("08006000") + b"CS\x02\0CT"
+    path = tmp_path / "a.dcm"
+    path.write_bytes(ours + theirs)
+    stored = read_object(path)
+    assert stored.transfer_syntax_uid == ExplicitVRLittleEndian
+    assert stored.dataset_sha256 == hashlib.sha256(theirs).hexdigest()
+    assert text(stored.header, "Modality") == "CT"

@@ -77,9 +77,10 @@ def _check_config(path: Path, config: Any) -> None:
         waiting.extend(item.values())
         if "class_name" not in item:
             continue
-        module, name = item.get("module"), item["class_name"]
-        if name not in CLASSES or (module is not None and module not in MODULES):
-            raise PackageError(f"{path}: names {module or ''}.{name}, which is not among the layers let through")
+        name = str(item["class_name"])
+        module = str(item.get("module") or "keras")
+        if name not in CLASSES or module not in MODULES:
+            raise PackageError(f"{path}: names {module}.{name}, which is not among the layers let through")
         if item.get("registered_name") not in {None, name}:
             raise PackageError(f"{path}: {name} registers itself as {item['registered_name']!r}")
 

@@ -22,7 +22,7 @@ def load_backend() -> tuple[Any, Any]:
 
     On a GPU, memory grows as it is needed (TensorFlow otherwise takes the whole card) and TensorFloat-32 is off, so
     that a probability is the same there as on a CPU within a card's tolerance. TensorFlow's start-up notices are
-    silenced; its errors are not. `TF_CPP_MIN_LOG_LEVEL`, where it is set, wins.
+    silenced; its errors are not. `TF_CPP_MIN_LOG_LEVEL=0` brings all of them back.
 
     Returns
     -------
@@ -35,8 +35,7 @@ def load_backend() -> tuple[Any, Any]:
         If TensorFlow is not installed or Keras runs on another backend.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") in {"2", "3"}
     try:
         with _without_notices(quiet):
             import keras
@@ -92,19 +91,18 @@ def keras_arrays() -> Iterator[None]:
         yield
 
 
-def set_threads(threads: int) -> None:
-    """Let one operation use so many CPU threads; has to come before the first computation of the process.
+def set_threads(threads: int) -> bool:
+    """Let one operation use so many CPU threads.
 
-    Raises
-    ------
-    ModelError
-        If TensorFlow has computed already and works with another number.
+    Returns
+    -------
+    bool
+        False if TensorFlow has computed in this process already: the number is then fixed as it is.
     """
     _, tf = load_backend()
-    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
-        return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
-        raise ModelError("the number of threads is fixed once a process has computed something") from None
+        return False
+    return True

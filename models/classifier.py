@@ -161,7 +161,7 @@ class Classifier:
         Raises
         ------
         ImageError
-            If the batch is not of the card's shape.
+            If the batch is not of the card's shape, or holds a value that is not finite.
         PackageError
             If the network gives a probability that is none.
         """
@@ -171,6 +171,8 @@ class Classifier:
             raise ImageError(
                 f"a batch of shape {batch.shape} is not (N, {shape.rows}, {shape.columns}, {shape.channels})"
             )
+        if not np.isfinite(batch).all():  # a convolution with ReLU would make a plausible probability of it
+            raise ImageError("the batch holds values that are not finite (NaN or infinity)")
         pieces = [self._bucket(batch[start : start + self.max_batch]) for start in range(0, len(batch), self.max_batch)]
         result = np.concatenate(pieces) if pieces else np.empty((0, len(self.card.labels)), np.float32)
         if not np.isfinite(result).all():
@@ -217,11 +219,11 @@ def _tempered(tf: Any, probabilities: Any, card: Card) -> Any:
     """
     if card.temperature == 1.0:
         return probabilities
-    bounded = tf.clip_by_value(probabilities, 1e-12, 1.0)
+    tiny = 1e-12  # added, not clipped to: clipping would turn NaN into a probability
+    logarithm = tf.math.log(probabilities + tiny)
     if card.output == "softmax":
-        return tf.nn.softmax(tf.math.log(bounded) / card.temperature)
-    complement = tf.clip_by_value(1.0 - probabilities, 1e-12, 1.0)
-    return tf.math.sigmoid((tf.math.log(bounded) - tf.math.log(complement)) / card.temperature)
+        return tf.nn.softmax(logarithm / card.temperature)
+    return tf.math.sigmoid((logarithm - tf.math.log(1.0 - probabilities + tiny)) / card.temperature)
 
 
 def _shown(probabilities: dict[str, float]) -> str:

@@ -66,7 +66,7 @@ def load_golden(path: Path, labels: int) -> tuple[FloatArray, FloatArray]:
         If the file cannot be read or holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as pair:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as pair:
             image, probabilities = pair["image"], pair["probabilities"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise PackageError(f"{path}: this is no golden pair: {error}") from None

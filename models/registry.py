@@ -132,6 +132,18 @@ class Registry:
         name = min(fitting, key=lambda package: (not package.shipped, package.card.name)).card.name
         return [package for package in fitting if package.card.name == name][-1]
 
+    def refuse_installed(self, identifier: str) -> None:
+        """Raise if `name@version` is installed: a changed model needs a new version.
+
+        Raises
+        ------
+        PackageError
+            Naming where it is.
+        """
+        for package in self.packages():
+            if package.identifier == identifier:
+                raise PackageError(f"{identifier} is installed already: {package.path}; give another version")
+
     def scan(self) -> tuple[list[Package], list[Broken]]:
         """Return what can be used, by name, newest version last, and what lies there and cannot be used."""
         packages: dict[str, Package] = {}

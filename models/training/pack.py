@@ -58,6 +58,12 @@ def new_package_folder(models_dir: Path, name: str, version: str) -> Path:
     return folder
 
 
+def discard_unless_trained(folder: Path) -> None:
+    """Remove the hidden folder of a run that broke off before it had anything to keep."""
+    if folder.is_dir() and not (folder / WEIGHTS).exists():
+        shutil.rmtree(folder.parent.parent)
+
+
 def finish_package(folder: Path) -> Package:
     """Move a finished package out of the hidden folder to its place.
 

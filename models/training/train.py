@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backend import keras_arrays, load_backend, set_threads
+from models.backend import keras_arrays, load_backend
 from models.errors import DataError
 from models.preprocessing import FloatArray, load_picture
 from models.training.dataset import Dataset, ReadImage
@@ -81,7 +81,7 @@ def train(
     checkpoint
         Where the best network so far is written (`.keras`), so that a broken-off run leaves something.
     threads
-        CPU threads for the network and as many for the images.
+        Threads that read and prepare films.
     read
         Reader of a film; a reader that takes DICOM too is handed in by the caller.
     watch
@@ -95,7 +95,6 @@ def train(
         If the backbone weights do not fit.
     """
     keras, _ = load_backend()
-    set_threads(threads)
     keras.utils.set_random_seed(seed)
     began = time.monotonic()
     shape, epochs = recipe.input, hyper_parameters.epochs

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pydicom
 
@@ -10,13 +10,12 @@ from models.bulk import UnusableFileError
 from models.errors import ImageError
 from models.preprocessing import FloatArray, is_picture, load_picture
 from models.registry import Package
+from worker import bootstrap
 from worker.config import Settings
 from worker.errors import FirstreadError, UnreadableObject
 from worker.inference.pixels import PixelReader
 from worker.intake.headers import read_header
-
-if TYPE_CHECKING:
-    from worker.intake.routing import Router
+from worker.intake.routing import Router
 
 PICTURE_MODALITY = "DX"
 """A picture that says nothing of itself is taken for a chest film."""
@@ -114,15 +113,13 @@ class FileOpener:
         ]
 
     def _packages(self, path: Path) -> list[Package]:
-        from worker.bootstrap import model_registry, model_router
-
         if self._chosen is not None:
             return [self._chosen]
-        registry = model_registry(self._settings)
+        registry = bootstrap.model_registry(self._settings)
         if is_picture(path):
             return [registry.default_for(PICTURE_MODALITY)]
         if self._router is None:
-            self._router = model_router(self._settings)
+            self._router = bootstrap.model_router(self._settings)
         decision = self._router.decide(header_of(path))
         if not decision.models:
             raise UnusableFileError(f"not eligible: {decision.reason}")

@@ -1,7 +1,6 @@
 """`firstread models`: list, show, verify, predict, add, train, evaluate; thin doors into `models`."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -9,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.bulk import files_under, predict
 from models.errors import ModelError, NotInstalledError, RecipeError
-from models.registry import Package, Registry, discard_staged, install_staged, stage_package
+from models.registry import Package, discard_staged, install_staged, stage_package
+from worker import bootstrap
 from worker.commands.model_views import card_page, metrics_page, package_table, prediction_table
+from worker.commands.output import err, out, print_json
 from worker.config import Settings, load_settings
 from worker.errors import FirstreadError, SettingsError
+from worker.logs import configure_logs
 
 if TYPE_CHECKING:
     from models.training.dataset import Split
@@ -28,7 +29,12 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, and
 Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="CPU threads.")]
 Data = Annotated[Path, typer.Option("--data", help="Folder with labels.csv and the films.")]
 
-notes = Console(stderr=True)
+
+def _settings() -> Settings:
+    """Read the settings, and send this process's log to standard error: standard output carries results alone."""
+    settings = load_settings()
+    configure_logs("models", settings.log_format)
+    return settings
 
 
 @contextmanager
@@ -45,33 +51,17 @@ def _explained() -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    notes.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def _print(renderable: Any) -> None:
-    Console().print(renderable, highlight=False)
-
-
-def _models_dir(settings: Settings) -> Path:
-    from worker.bootstrap import models_dir
-
-    return models_dir(settings)
-
-
-def _registry(settings: Settings) -> Registry:
-    from worker.bootstrap import model_registry
-
-    return model_registry(settings)
+def _line(text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _bar(stack: ExitStack, what: str) -> Callable[[int, int], None]:
     """Show progress on standard error, where that is a terminal."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal)
+    progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
     stack.enter_context(progress)
     task = progress.add_task(what, total=None)
     return lambda done, total: progress.update(task, completed=done, total=total)
@@ -81,13 +71,13 @@ def _bar(stack: ExitStack, what: str) -> Callable[[int, int], None]:
 def list_models(as_json: Json = False) -> None:
     """List the installed packages; broken ones too, with the reason."""
     with _explained():
-        registry = _registry(load_settings())
+        registry = bootstrap.model_registry(_settings())
     packages, broken = registry.scan()
     if as_json:
         failures = [{"path": str(item.path), "error": item.reason} for item in broken]
-        _print_json([_summary(package) for package in packages] + failures)
+        print_json([_summary(package) for package in packages] + failures)
         return
-    _print(package_table(packages))
+    out.print(package_table(packages), highlight=False)
     for item in broken:
         _say(f"broken: {item.reason}")
 
@@ -110,11 +100,11 @@ def _summary(package: Package) -> dict[str, Any]:
 def show(model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")], as_json: Json = False) -> None:
     """Show a model's card: what it is for, what it is not for, how well it does."""
     with _explained():
-        card = _registry(load_settings()).find(model).card
+        card = bootstrap.model_registry(_settings()).find(model).card
     if as_json:
-        _print_json(card.model_dump(mode="json"))
+        print_json(card.model_dump(mode="json"))
     else:
-        _print(card_page(card))
+        out.print(card_page(card), highlight=False)
 
 
 @app.command()
@@ -124,17 +114,17 @@ def verify(
 ) -> None:
     """Check files against the card, load the network, replay its golden image; exit 1 where one fails."""
     with _explained():
-        registry = _registry(load_settings())
+        registry = bootstrap.model_registry(_settings())
         packages, broken = ([registry.find(model)], []) if model else registry.scan()
     results = [_verified(package) for package in packages]
     results += [{"path": str(item.path), "ok": False, "error": item.reason} for item in broken]
     if as_json:
-        _print_json(results)
+        print_json(results)
     for result in [] if as_json else results:
         name = f"{result['model']}@{result['model_version']}" if "model" in result else result["path"]
         golden = f"golden image within {result['difference']:.1e} of {result['tolerance']:g}" if result["ok"] else ""
         line = f"{name}: {'ok' if result['ok'] else 'FAILED'}, {result['error'] or golden}"
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+        _line(line)
     if not results:
         _say("no model package is installed")
     if not results or not all(result["ok"] for result in results):
@@ -166,8 +156,8 @@ def predict_files(
     from worker.commands.model_files import FileOpener
 
     with _explained(), ExitStack() as stack:
-        settings = load_settings()
-        chosen = _registry(settings).find(model) if model else None
+        settings = _settings()
+        chosen = bootstrap.model_registry(settings).find(model) if model else None
         opener = stack.enter_context(FileOpener(settings, chosen))
         records = predict(
             files_under(paths),
@@ -176,9 +166,9 @@ def predict_files(
             watch=_bar(stack, "files"),
         )
     if as_json:
-        _print_json(records)
+        print_json(records)
     else:
-        _print(prediction_table(records))
+        out.print(prediction_table(records), highlight=False)
     if not records:
         _say("no files there")
     if not records or any("error" in record for record in records):
@@ -191,7 +181,7 @@ def add(path: Annotated[Path, typer.Argument(help="Folder of a package: model.ke
     from models.classifier import Classifier
 
     with _explained():
-        target = _models_dir(load_settings())
+        target = bootstrap.models_dir(_settings())
         staged = stage_package(path, target)
         try:
             Classifier.load(staged).warm_up()
@@ -199,7 +189,7 @@ def add(path: Annotated[Path, typer.Argument(help="Folder of a package: model.ke
             discard_staged(staged)
             raise
         package = install_staged(staged, target)
-    Console().print(f"{package.identifier} installed: {package.path}", markup=False, highlight=False, soft_wrap=True)
+    _line(f"{package.identifier} installed: {package.path}")
 
 
 def _backbone(text: str) -> Path | None:
@@ -210,7 +200,7 @@ def _backbone(text: str) -> Path | None:
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a training recipe, for example chest_xray_triage.")],
     data: Data,
-    version: Annotated[str, typer.Option(help="Version of the package to be made, MAJOR.MINOR.PATCH.")] = "1.0.0",
+    version: Annotated[str, typer.Option(help="Version of the package to be made, MAJOR.MINOR.PATCH.")],
     output: Annotated[
         Path | None, typer.Option(help="Folder in which <recipe>/<version>/ is made; without it, MODELS_DIR.")
     ] = None,
@@ -225,27 +215,33 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a recipe, decide thresholds on validation, evaluate on test, and write a package with its card."""
+    from models.backend import set_threads
     from models.training.dataset import load_dataset
-    from models.training.pack import finish_package, git_commit, new_package_folder, pack
+    from models.training.pack import discard_unless_trained, finish_package, git_commit, new_package_folder, pack
     from models.training.progress import TrainingProgress
     from models.training.recipes import find_recipe
     from models.training.train import train as fit_network
     from worker.commands.model_files import FilmReader
 
     with _explained(), ExitStack() as stack:
-        settings = load_settings()
+        settings = _settings()
         chosen = find_recipe(recipe)
         changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         hyper_parameters = replace(chosen.hyper_parameters, **given)
         dataset = load_dataset(data, chosen.label_names)
         for split, counts in dataset.counts().items():
-            notes.print(f"{split}: {', '.join(f'{name} {count}' for name, count in counts.items())}", highlight=False)
-        folder = new_package_folder(output or _models_dir(settings), chosen.name, version)
-        notes.print(f"working in {folder}", markup=False, highlight=False, soft_wrap=True)
+            err.print(f"{split}: {', '.join(f'{name} {count}' for name, count in counts.items())}", highlight=False)
+        if not set_threads(threads):
+            err.print("the number of threads of the network is fixed already; --threads holds for the films alone")
+        if output is None:
+            bootstrap.model_registry(settings).refuse_installed(f"{recipe}@{version}")
+        folder = new_package_folder(output or bootstrap.models_dir(settings), chosen.name, version)
+        stack.callback(discard_unless_trained, folder)
+        err.print(f"working in {folder}", markup=False, highlight=False, soft_wrap=True)
         reader = stack.enter_context(FilmReader(settings, chosen.frame_policy))
         weights, commit = _backbone(backbone_weights), git_commit()
-        with TrainingProgress(notes) as progress:
+        with TrainingProgress(err) as progress:
             fit = fit_network(
                 chosen,
                 dataset,
@@ -272,10 +268,10 @@ def train(
         )
         package = finish_package(folder)
     if as_json:
-        _print_json(package.card.model_dump(mode="json"))
+        print_json(package.card.model_dump(mode="json"))
     else:
-        _print(card_page(package.card))
-        Console().print(f"written: {package.path}", markup=False, highlight=False, soft_wrap=True)
+        out.print(card_page(package.card), highlight=False)
+        _line(f"written: {package.path}")
 
 
 @app.command()
@@ -298,8 +294,8 @@ def evaluate(
         raise typer.BadParameter(f"{split!r} is none of {', '.join(SPLITS)}", param_hint="--split")
     chosen: Split = split
     with _explained(), ExitStack() as stack:
-        settings = load_settings()
-        package = _registry(settings).find(model)
+        settings = _settings()
+        package = bootstrap.model_registry(settings).find(model)
         dataset = load_dataset(data, [label.name for label in package.card.labels])
         classifier = Classifier.load(package, engine=settings.engine)
         reader = stack.enter_context(FilmReader(settings, package.card.frame_policy))
@@ -310,6 +306,6 @@ def evaluate(
     if output is not None:
         output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
-        _print(metrics_page(package.card, metrics))
+        out.print(metrics_page(package.card, metrics), highlight=False)

@@ -1,0 +1,152 @@
+"""Every image of any size becomes the one array that the network takes, the same each time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.errors import ImageError, RecipeError
+from models.golden import golden_image
+from models.preprocessing import RECIPES, is_picture, load_picture, prepare, trimmed
+
+
+def film(rows: int, columns: int) -> NDArray[np.float32]:
+    return golden_image(rows, columns).astype(np.float32)
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (7, 5), (160, 136), (1000, 400), (400, 1000)])
+def test_any_size_becomes_the_networks(recipe: str, shape: tuple[int, int]) -> None:
+    prepared = prepare(recipe, film(*shape), 64, 48, 1)
+    assert prepared.shape == (64, 48, 1)
+    assert prepared.dtype == np.float32
+    assert prepared.flags.c_contiguous
+    assert np.isfinite(prepared).all()
+
+
+def test_the_same_image_gives_the_same_bytes_and_is_left_alone() -> None:
+    image = film(300, 251)
+    before = image.copy()
+    first = prepare("chest_xray_triage", image, 224, 224, 1)
+    assert first.tobytes() == prepare("chest_xray_triage", np.asfortranarray(image), 224, 224, 1).tobytes()
+    assert np.array_equal(image, before)
+
+
+def test_it_is_standardised() -> None:
+    prepared = prepare("chest_xray_triage", film(300, 251), 224, 224, 1)
+    assert float(prepared.mean(dtype=np.float64)) == pytest.approx(0, abs=1e-5)
+    assert float(prepared.std(dtype=np.float64)) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_window_of_the_station_does_not_matter() -> None:
+    image = film(300, 251)
+    shown_darker = image * 0.5 + 20
+    assert prepare("chest_xray_triage", shown_darker, 224, 224, 1) == pytest.approx(
+        prepare("chest_xray_triage", image, 224, 224, 1), abs=1e-4
+    )
+
+
+def test_an_image_of_one_grey_is_zeros_not_noise() -> None:
+    assert not prepare("chest_xray_triage", np.full((50, 60), 131.0, np.float32), 32, 32, 1).any()
+
+
+def test_three_channels_are_the_grey_thrice() -> None:
+    prepared = prepare("chest_xray_triage", film(90, 80), 32, 32, 3)
+    assert prepared.shape == (32, 32, 3)
+    assert np.array_equal(prepared[..., 0], prepared[..., 2])
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [((100, 100), (100, 100)), ((100, 120), (100, 100)), ((100, 300), (100, 210)), ((300, 100), (210, 100))],
+)
+def test_the_longer_side_is_trimmed_but_never_by_more_than_three_tenths(
+    shape: tuple[int, int], kept: tuple[int, int]
+) -> None:
+    assert trimmed(np.zeros(shape, np.float32), 1.0).shape == kept
+
+
+def test_trimming_keeps_the_middle() -> None:
+    image = np.tile(np.arange(120, dtype=np.float32), (100, 1))
+    assert trimmed(image, 1.0)[0].tolist() == list(range(10, 110))
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"\(4, 4, 3\)"),
+        (np.zeros((0, 4), np.float32), "pixels in it"),
+        (np.full((4, 4), np.nan, np.float32), "not finite"),
+        (np.array([[1.0, np.inf]], np.float32), "not finite"),
+    ],
+)
+def test_what_is_no_image_is_refused(image: NDArray[np.float32], words: str) -> None:
+    with pytest.raises(ImageError, match=words):
+        prepare("chest_xray_triage", image, 32, 32, 1)
+
+
+def test_an_unknown_recipe_names_the_known() -> None:
+    with pytest.raises(RecipeError, match="chest_xray_triage"):
+        prepare("no_such", film(9, 9), 32, 32, 1)
+
+
+def test_grey_pictures_come_as_they_are(tmp_path: Path) -> None:
+    image = golden_image()
+    Image.fromarray(image).save(tmp_path / "a.png")
+    read = load_picture(tmp_path / "a.png")
+    assert read.dtype == np.float32
+    assert np.array_equal(read, image)
+
+
+def test_colour_becomes_luma_and_transparency_black(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2), (255, 0, 0)).save(tmp_path / "red.png")
+    Image.new("RGBA", (3, 2), (255, 255, 255, 0)).save(tmp_path / "clear.png")
+    assert load_picture(tmp_path / "red.png").tolist() == [[76.0] * 3] * 2
+    assert not load_picture(tmp_path / "clear.png").any()
+
+
+def test_sixteen_bits_are_spread_from_darkest_to_brightest(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[1000, 2000], [3000, 4000]], np.uint16)).save(tmp_path / "a.png")
+    assert load_picture(tmp_path / "a.png").tolist() == [[0, 85], [170, 255]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_cameras_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(golden_image(40, 24)).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture), np.float32)
+    assert np.array_equal(load_picture(tmp_path / "a.png"), expected)
+
+
+def test_what_is_no_picture_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "film.png"
+    with pytest.raises(ImageError, match="no such file"):
+        load_picture(path)
+    path.write_bytes(b"GIF89a")
+    with pytest.raises(ImageError, match="neither a PNG nor a JPEG"):
+        load_picture(path)
+    Image.fromarray(golden_image()).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        load_picture(path)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.preprocessing.MAX_PICTURE_PIXELS", 10_000)
+    Image.new("L", (101, 100)).save(tmp_path / "bomb.png")
+    with pytest.raises(ImageError, match="101 x 100 pixels are more"):
+        load_picture(tmp_path / "bomb.png")
+
+
+def test_a_picture_is_told_by_its_first_bytes(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "film.dcm", format="JPEG")
+    (tmp_path / "film.png").write_bytes(bytes(128) + b"DICM")
+    assert is_picture(tmp_path / "film.dcm")
+    assert not is_picture(tmp_path / "film.png")
+    assert not is_picture(tmp_path / "nothing")

@@ -1,0 +1,223 @@
+"""`firstread models …`: JSON alone on standard output, a record for every file, exit codes that mean something."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset
+from typer.testing import CliRunner, Result
+
+from models.golden import golden_image
+from models.registry import SHIPPED
+from tests.support.objects import film, save
+from worker.commands.model_files import header_of
+from worker.commands.models import app
+
+MODEL = "chest_xray_triage"
+LABELS = ["normal", "pneumonia", "covid", "tuberculosis"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FIRSTREAD_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FIRSTREAD_CONFIG", str(tmp_path / "firstread.toml"))
+    (tmp_path / "firstread.toml").write_text("")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def called(*arguments: object, code: int = 0) -> Any:
+    result = call(*arguments, "--json")
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def chest(**attributes: Any) -> Dataset:
+    return film(golden_image(200, 180).astype(np.uint16) * 16, **attributes)
+
+
+@pytest.fixture
+def added(tmp_path: Path) -> Path:
+    """The shipped model under another name, as a hospital's own package would come."""
+    folder = tmp_path / "from elsewhere"
+    shutil.copytree(SHIPPED / MODEL / "1.0.0", folder)
+    card = json.loads((folder / "card.json").read_text()) | {"name": "our_own", "version": "2.0.0"}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
+
+
+def test_list_and_show() -> None:
+    [summary] = called("list")
+    assert (summary["model"], summary["model_version"], summary["shipped"]) == (MODEL, "1.0.0", True)
+    assert summary["labels"] == LABELS
+    card = called("show", MODEL)
+    assert card["default_for"] == summary["default_for"] == ["CR", "DX", "RG"]
+    assert MODEL in call("list").stdout
+    page = " ".join(call("show", f"{MODEL}@1.0.0").stdout.split())
+    for said in ("not for", "Diagnosis, or any decision", "tbx11k", "233604007", "urgent from"):
+        assert said in page
+
+
+def test_an_unknown_model_is_bad_usage() -> None:
+    for arguments in (("show", "nothing"), ("verify", "nothing"), ("predict", ".", "--model", "nothing")):
+        result = call(*arguments)
+        assert result.exit_code == 2
+        assert f"installed: {MODEL}@1.0.0" in result.stderr
+
+
+def test_a_bad_setting_is_bad_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRSTREAD_ENGINE", "abacus")
+    result = call("list")
+    assert result.exit_code == 2
+    assert "FIRSTREAD_ENGINE='abacus'" in result.stderr
+
+
+def test_verify_replays_what_is_installed(tmp_path: Path) -> None:
+    [result] = called("verify")
+    assert (result["model"], result["ok"], result["error"]) == (MODEL, True, None)
+    assert result["difference"] <= result["tolerance"]
+    (tmp_path / "data" / "models" / "broken" / "1.0.0").mkdir(parents=True)
+    results = called("verify", code=1)
+    assert [item["ok"] for item in results] == [True, False]
+    text = call("verify")
+    assert text.exit_code == 1
+    assert "FAILED" in text.stdout
+
+
+def test_add_installs_what_stands_its_check(added: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRSTREAD_MODELS_DIR", str(tmp_path / "own models"))
+    result = call("add", added)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "own models" / "our_own" / "2.0.0" / "model.keras").is_file()
+    assert [item["model"] for item in called("list")] == [MODEL, "our_own"]
+    again = call("add", added)
+    assert again.exit_code == 1
+    assert "installed already" in again.stderr
+
+
+def test_add_leaves_nothing_of_what_does_not(added: Path, tmp_path: Path) -> None:
+    (added / "model.keras").write_bytes((added / "model.keras").read_bytes() + b"\0")
+    result = call("add", added)
+    assert result.exit_code == 1
+    assert "is not the card's" in result.stderr
+    assert list((tmp_path / "data" / "models").iterdir()) == []
+    assert call("add", tmp_path / "nowhere").exit_code == 1
+
+
+def test_predict_reads_dicom_and_pictures_alike(tmp_path: Path) -> None:
+    Image.fromarray(golden_image(200, 180)).save(tmp_path / "film.png")
+    Image.fromarray(golden_image(200, 180)).save(tmp_path / "film.jpg", quality=95)
+    save(chest(), tmp_path / "film.dcm")
+    records = called("predict", tmp_path / "film.png", tmp_path / "film.jpg", tmp_path / "film.dcm")
+    assert [record["file"] for record in records] == [str(tmp_path / f"film.{end}") for end in ("png", "jpg", "dcm")]
+    for record in records:
+        assert list(record) == ["file", "model", "model_version", "probabilities", "flagged"]
+        assert list(record["probabilities"]) == LABELS
+        assert sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert set(record["flagged"]) <= set(LABELS[1:])
+    png, jpeg, dicom = (np.array(list(record["probabilities"].values())) for record in records)
+    assert png == pytest.approx(dicom, abs=0.02)
+    assert png == pytest.approx(jpeg, abs=0.1)
+
+
+def test_predict_routes_dicom_and_says_why_not(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    save(chest(BodyPartExamined="KNEE"), folder / "1_knee.dcm")
+    save(chest(ViewPosition="LL"), folder / "2_lateral.dcm")
+    (folder / "3_text.txt").write_text("no film")
+    save(chest(), folder / "4_cut.dcm")
+    (folder / "4_cut.dcm").write_bytes((folder / "4_cut.dcm").read_bytes()[:-3000])
+    save(chest(), folder / "5_chest.dcm")
+    records = called("predict", folder, tmp_path / "missing.dcm", code=1)
+    assert [record["file"] for record in records[:5]] == sorted(str(path) for path in folder.iterdir())
+    errors = [record.get("error") for record in records]
+    assert errors[4] is None
+    assert "not eligible" in errors[0]
+    assert "KNEE" in errors[0]
+    assert "lateral" in errors[1]
+    assert "neither a DICOM object nor a PNG or JPEG" in errors[2]
+    assert errors[3]
+    assert errors[5] == "there is no such file"
+    assert all(list(record) == ["file", "error"] for record in records if "error" in record)
+
+
+def test_a_named_model_takes_what_routing_would_not(tmp_path: Path) -> None:
+    save(chest(BodyPartExamined="KNEE"), tmp_path / "knee.dcm")
+    [record] = called("predict", tmp_path / "knee.dcm", "--model", f"{MODEL}@1.0.0")
+    assert record["model"] == MODEL
+
+
+def test_the_sites_own_routes_are_followed(added: Path, tmp_path: Path) -> None:
+    assert call("add", added).exit_code == 0
+    (tmp_path / "firstread.toml").write_text(
+        '[[route]]\nname = "knees"\nwhen = { BodyPartExamined = "KNEE" }\nmodel = "our_own"\n'
+    )
+    save(chest(BodyPartExamined="KNEE"), tmp_path / "knee.dcm")
+    [record] = called("predict", tmp_path / "knee.dcm")
+    assert (record["model"], record["model_version"]) == ("our_own", "2.0.0")
+
+
+def test_predict_as_a_table_and_of_nothing(tmp_path: Path) -> None:
+    Image.fromarray(golden_image()).save(tmp_path / "film.png")
+    result = call("predict", tmp_path / "film.png")
+    assert result.exit_code == 0
+    assert "tuberculosis 0." in result.stdout
+    (tmp_path / "empty").mkdir()
+    assert called("predict", tmp_path / "empty", code=1) == []
+
+
+def test_a_file_without_preamble_has_a_header_too(tmp_path: Path) -> None:
+    path = save(chest(), tmp_path / "film.dcm")
+    ds = chest()
+    ds.save_as(tmp_path / "bare.dcm", implicit_vr=True, little_endian=True, enforce_file_format=False)
+    assert (tmp_path / "bare.dcm").read_bytes()[128:132] != b"DICM"
+    for file in (path, tmp_path / "bare.dcm"):
+        assert header_of(file).BodyPartExamined == "CHEST"
+
+
+def films(root: Path) -> Path:
+    rows = ["file,label,split,patient_id,source"]
+    for split in ("train", "val", "test"):
+        for index, label in enumerate(LABELS * 2):
+            name = f"{split}{index}.png"
+            Image.fromarray(np.roll(golden_image(), 9 * index, axis=1)).save(root / name)
+            rows.append(f"{name},{label},{split},{split}{index},here")
+    (root / "labels.csv").write_text("\n".join(rows))
+    return root
+
+
+def test_train_then_evaluate(tmp_path: Path) -> None:
+    data = tmp_path / "films"
+    data.mkdir()
+    films(data)
+    card = called("train", MODEL, "--data", data, "--version", "9.0.0", "--epochs", 1, "--batch-size", 8)
+    assert (card["name"], card["version"], card["training"]["initial_weights"]) == (MODEL, "9.0.0", "random")
+    assert called("list")[-1]["model_version"] == "9.0.0"
+    result = called("evaluate", f"{MODEL}@9.0.0", "--data", data, "--rounds", 10, "--output", tmp_path / "test.json")
+    assert result["accuracy"]["value"] == card["metrics"]["accuracy"]["value"]
+    assert json.loads((tmp_path / "test.json").read_text()) == result
+    assert "AUROC" in call("evaluate", f"{MODEL}@9.0.0", "--data", data, "--rounds", 10, "--split", "val").stdout
+
+
+def test_train_and_evaluate_explain_what_is_wrong(tmp_path: Path) -> None:
+    assert call("train", "no_such", "--data", tmp_path).exit_code == 2
+    assert "labels.csv" in call("train", MODEL, "--data", tmp_path, "--version", "9.0.0").stderr
+    assert call("evaluate", MODEL, "--data", tmp_path, "--split", "holdout").exit_code == 2
+    films(tmp_path)
+    result = call("train", MODEL, "--data", tmp_path, "--version", "9.0.0", "--backbone-weights", tmp_path / "none.h5")
+    assert result.exit_code == 2
+    assert "no such file" in result.stderr
+    assert list((tmp_path / "data" / "models").iterdir()) == []
+
+
+def test_train_does_not_shadow_an_installed_version(tmp_path: Path) -> None:
+    result = call("train", MODEL, "--data", films(tmp_path), "--version", "1.0.0")
+    assert result.exit_code == 1
+    assert "installed already" in result.stderr

@@ -28,7 +28,7 @@ def test_the_longest_side_is_1024(tmp_path: Path, shape: tuple[int, int], expect
 
 
 def test_a_reduced_pixel_is_the_mean_of_those_it_stands_for(tmp_path: Path) -> None:
-    image = np.tile(np.array([[0, 200], [100, 100]], np.float32), (1024, 1024))
+    image = np.tile(np.array([[0, 200], [50, 150]], np.float32), (1024, 1024))
     write_preview(image, tmp_path / "p.png")
     with Image.open(tmp_path / "p.png") as picture:
         assert np.unique(np.asarray(picture)).tolist() == [100]

@@ -13,16 +13,21 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydicom import config
 from pydicom.datadict import dictionary_description, dictionary_VR
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset, read_partial, read_preamble
+from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 from pydicom.valuerep import PersonName, validate_value
 
 from worker.errors import ReportError
@@ -38,17 +43,13 @@ REQUIRED = ("PatientBirthDate", "PatientSex", "StudyTime", "ReferringPhysicianNa
 """The others of type 2 in an SR document."""
 
 DESCRIBING = (
-    "IssuerOfPatientID", "OtherPatientNames", "PatientBirthTime", "EthnicGroup", "PatientComments", "StudyDescription",
-    "PatientAge", "PatientSize", "PatientWeight", "Occupation", "AdditionalPatientHistory", "AdmissionID",
-    "TimezoneOffsetFromUTC",
+    "IssuerOfPatientID", "PatientBirthTime", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight",
+    "AdmissionID", "TimezoneOffsetFromUTC",
 )  # fmt: skip
-"""Optional in an SR document (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2, C.12.1)."""
+"""Optional in an SR document (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2, C.12.1); free text about the patient is left out."""
 
 _TAKEN = (*PATIENT, *STUDY, *REQUIRED, *DESCRIBING)
 _NAMES = tuple(keyword for keyword in _TAKEN if dictionary_VR(keyword) == "PN")
-_SEVERAL = frozenset({"OtherPatientNames"})
-"""Attributes that may have several values."""
-
 _LAST_GROUP = 0x0038
 """No attribute that is taken stands in a later group of the data set."""
 
@@ -57,28 +58,34 @@ _INFLATE_LIMIT = 8 << 20
 
 
 def read_header(path: Path) -> Dataset:
-    """Read the patient and study attributes of a file, whatever follows them.
+    """Read the patient and study attributes of a file, whatever follows them; of a damaged one what comes before that.
 
     Raises
     ------
     ReportError
         When the file is not there or does not begin like a data set.
     """
-    tags: list[BaseTag | int] = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_TAKEN)]
+    elements: dict[BaseTag, RawDataElement | DataElement] = {}
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the values are judged one by one when they are taken
-            start = file.read(4096)
-            file.seek(0)
-            if start[128:132] == b"DICM" and DeflatedExplicitVRLittleEndian.encode() in start:
-                read_preamble(file, force=False)
-                read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)  # the file meta
+            syntax = _transfer_syntax(file)
+            implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+            source: BinaryIO = file
+            if syntax == DeflatedExplicitVRLittleEndian:
                 inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-                inflated = BytesIO(inflater.decompress(file.read(_INFLATE_LIMIT), _INFLATE_LIMIT))
-                return read_dataset(inflated, False, True, stop_when=_is_beyond, specific_tags=tags)
-            return read_partial(file, _is_beyond, force=True, specific_tags=tags)
+                source = BytesIO(inflater.decompress(file.read(_INFLATE_LIMIT), _INFLATE_LIMIT))
+            for element in data_element_generator(source, implicit, little, _is_beyond, specific_tags=_tags()):
+                elements[element.tag] = element
     except Exception as error:  # pydicom raises anything over hostile bytes
-        raise ReportError(f"{path}: the header of the source cannot be read ({type(error).__name__})") from error
+        if not elements:
+            raise ReportError(f"{path}: the header of the source cannot be read ({type(error).__name__})") from error
+    header = Dataset(elements)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        terms = _values(header, "SpecificCharacterSet")
+        header.set_original_encoding(implicit, little, character_sets.encodings(terms or [""]))
+    return header
 
 
 def identity(header: Dataset) -> tuple[Dataset, list[str]]:
@@ -94,9 +101,9 @@ def identity(header: Dataset) -> tuple[Dataset, list[str]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks about single values; each is judged here
         terms = _values(header, "SpecificCharacterSet")
+        own = character_sets.normalised(terms)
+        encoded = {keyword: _encoded_names(header, keyword, character_sets.encodings(own)) for keyword in _NAMES}
         values = {keyword: [_repaired(keyword, value) for value in _values(header, keyword)] for keyword in _TAKEN}
-        own = character_sets.encodings(character_sets.normalised(terms))
-        encoded = {keyword: [_encoded(name, own) for name in _names(header, keyword)] for keyword in _NAMES}
     bad = [keyword for keyword in _TAKEN if not _is_fit(keyword, values[keyword])]
     remarks = [_remark(keyword) for keyword in bad if keyword in (*PATIENT, *STUDY)]
     kept = {keyword: parts for keyword, parts in values.items() if keyword in PATIENT or keyword not in bad}
@@ -112,8 +119,8 @@ def identity(header: Dataset) -> tuple[Dataset, list[str]]:
         parts: list[Any] = list(kept.get(keyword, []))
         if not parts and keyword in DESCRIBING:
             continue
-        if keyword in _NAMES and chosen != (character_sets.UTF_8,):  # byte for byte, as the source has it
-            parts = [PersonName(name, found, validation_mode=config.IGNORE) for name in encoded[keyword]][: len(parts)]
+        if parts and keyword in _NAMES and chosen in (own, ()):  # byte for byte, as the source has it
+            parts = [PersonName(name, found, validation_mode=config.IGNORE) for name in encoded[keyword]]
         value = "" if not parts else parts[0] if len(parts) == 1 else parts
         taken.add(DataElement(Tag(keyword), dictionary_VR(keyword), value, validation_mode=config.IGNORE))
     return taken, remarks
@@ -126,6 +133,22 @@ def time_zone(taken: Dataset) -> timezone | None:
         return None
     sign = -1 if offset.startswith("-") else 1
     return timezone(sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5])))
+
+
+def _tags() -> list[BaseTag | int]:
+    return [Tag(keyword) for keyword in ("SpecificCharacterSet", *_TAKEN)]
+
+
+def _transfer_syntax(file: BinaryIO) -> str:
+    """Return the transfer syntax of a file and leave it at its data set; guessed where no file meta says it."""
+    start = file.read(132)
+    if start[128:] == b"DICM":
+        meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+        return str(meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    file.seek(0)
+    if start.startswith(b"\0"):  # the high byte of the group comes first
+        return str(ExplicitVRBigEndian)
+    return str(ExplicitVRLittleEndian if start[4:6].isalpha() and start[4:6].isupper() else ImplicitVRLittleEndian)
 
 
 def _is_beyond(tag: BaseTag, _vr: str | None, _length: int) -> bool:
@@ -146,13 +169,17 @@ def _values(header: Dataset, keyword: str) -> list[str]:
     return ["" if part is None else str(part) for part in _parts(header, keyword)]
 
 
-def _names(header: Dataset, keyword: str) -> list[PersonName]:
-    return [PersonName(part) for part in _parts(header, keyword)]
+def _encoded_names(header: Dataset, keyword: str, own: list[str]) -> list[bytes]:
+    """Return names in the very bytes of the source while the header still has them, else as its character set would.
 
-
-def _encoded(name: PersonName, own: list[str]) -> bytes:
-    """Return a name as the source has it; one that was never encoded, as the source's character set would."""
-    return name.original_string if isinstance(name.original_string, bytes) else name.encode(own)
+    pydicom writes a name anew when it reads one: empty component groups and closing escape sequences are lost, and the
+    report would no longer have the name of its source, byte for byte. To be asked before the value is looked at.
+    """
+    element = header.get_item(keyword) if keyword in header else None
+    names = [PersonName(part).encode(own) for part in _parts(header, keyword)]
+    if len(names) == 1 and isinstance(element, RawDataElement) and element.value:
+        return [element.value.rstrip(b" \0")]
+    return names
 
 
 def _repaired(keyword: str, value: str) -> str:
@@ -172,7 +199,7 @@ def _remark(keyword: str) -> str:
 
 def _is_fit(keyword: str, parts: list[str]) -> bool:
     """Say whether the values of an attribute are allowed where they are to stand."""
-    return (len(parts) <= 1 or keyword in _SEVERAL) and all(_is_allowed(keyword, part) for part in parts)
+    return len(parts) <= 1 and all(_is_allowed(keyword, part) for part in parts)
 
 
 def _is_allowed(keyword: str, value: str) -> bool:

@@ -10,8 +10,6 @@ import contextlib
 import os
 from collections.abc import Iterable
 from datetime import datetime
-from functools import cache
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from pydicom.uid import (
 from worker.errors import ReportError
 from worker.reporting.content import MANUFACTURER, PRIVATE_SCHEME, can_refer_to, content_tree, describe, plain
 from worker.reporting.identity import identity, read_header, time_zone
+from worker.reporting.software import implementation_version_name, software_version
 from worker.reporting.study_result import Algorithm, Evidence, Iod, Priority, ReportedFinding, StudyResult
 from worker.reporting.uids import IMPLEMENTATION_CLASS_UID, derived_uid, is_uid, is_valid_uid
 
@@ -42,12 +41,6 @@ SOP_CLASSES = {
     "comprehensive": ComprehensiveSRStorage,
     "enhanced": EnhancedSRStorage,
 }
-
-
-@cache
-def software_version() -> str:
-    """Return the version of this software."""
-    return installed_version("firstread")
 
 
 def sop_class_uid(iod: Iod) -> str:
@@ -251,5 +244,5 @@ def _file_meta(report: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPInstanceUID = report.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = f"FIRSTREAD_{software_version()}"[:16]
+    meta.ImplementationVersionName = implementation_version_name()
     return meta

@@ -1,0 +1,95 @@
+"""Associations that we open: to a PACS, a RIS viewer, any Storage SCP."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pynetdicom import AE, evt
+from pynetdicom.presentation import PresentationContext
+
+from worker.config import Peer
+from worker.errors import PeerUnreachable
+from worker.reporting.software import implementation_version_name
+from worker.reporting.uids import IMPLEMENTATION_CLASS_UID
+
+CONNECT_SECONDS = 5.0
+DIMSE_SECONDS = 30.0
+
+
+class NothingAccepted(PeerUnreachable):
+    """The association was accepted, and none of the presentation contexts in it."""
+
+
+@contextmanager
+def association(
+    peer: Peer,
+    calling_ae: str,
+    contexts: Sequence[PresentationContext],
+    *,
+    connect_seconds: float = CONNECT_SECONDS,
+    dimse_seconds: float = DIMSE_SECONDS,
+) -> Iterator[Any]:
+    """Open an association as requestor; it is released at the end, or aborted when something went wrong.
+
+    Parameters
+    ----------
+    peer
+        Who is called.
+    calling_ae
+        Our AE title.
+    contexts
+        What is proposed, at most 128 presentation contexts.
+    connect_seconds
+        Longest wait for the connection, and then for the answer to the association request.
+    dimse_seconds
+        Longest wait for the answer to a DIMSE request, and for the network.
+
+    Raises
+    ------
+    PeerUnreachable
+        The peer cannot be connected to, does not answer, rejects or aborts. `NothingAccepted`: it accepts no context.
+    """
+    ae = AE(ae_title=calling_ae)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = implementation_version_name()
+    ae.connection_timeout = ae.acse_timeout = connect_seconds
+    ae.dimse_timeout = ae.network_timeout = dimse_seconds
+    connected: list[bool] = []
+    try:
+        opened = ae.associate(
+            peer.host,
+            peer.port,
+            contexts=list(contexts),
+            ae_title=peer.ae_title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.append(True))],
+        )
+    except OSError as error:  # a host name that means nothing
+        raise PeerUnreachable(f"{peer}: the host cannot be found ({error.strerror or error})") from error
+    if not opened.is_established:
+        raise _refusal(peer, calling_ae, opened, connected=bool(connected), connect_seconds=connect_seconds)
+    try:
+        yield opened
+    except BaseException:
+        opened.abort()
+        raise
+    if opened.is_established:
+        opened.release()
+
+
+def _refusal(
+    peer: Peer, calling_ae: str, opened: Any, *, connected: bool, connect_seconds: float
+) -> PeerUnreachable | NothingAccepted:
+    if not connected:
+        return PeerUnreachable(
+            f"{peer}: no connection (nobody listens there, or no answer within {connect_seconds:g} s); is it running, "
+            "are host, port and firewall right?"
+        )
+    answer = opened.acceptor.primitive
+    if opened.is_rejected:
+        return PeerUnreachable(
+            f"{peer}: association rejected ({answer.result_str}; {answer.reason_str}); does it know our AE title "
+            f"{calling_ae!r}, and is {peer.ae_title!r} its own?"
+        )
+    if answer is not None and answer.result == 0:
+        return NothingAccepted(f"{peer}: accepts none of what we propose")
+    return PeerUnreachable(f"{peer}: no answer to the association request within {connect_seconds:g} s, or aborted")

@@ -4,23 +4,19 @@ One thread starts all children and looks after them; the kernel kills them shoul
 """
 
 import fcntl
-import http.client
-import json
 import os
 import shutil
-import socket
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TextIO
-from urllib.parse import urlsplit
 
 from prometheus_client import multiprocess
 
+from worker.addresses import Addresses, SaidAddresses, port_is_free
 from worker.config import Peer, Settings
 from worker.embedded_redis import EmbeddedRedis
 from worker.errors import StartError
@@ -47,14 +43,6 @@ def default_services() -> tuple[Service, ...]:
         firstread("delivery", "worker", "--queues", "delivery", drain_seconds=35),
         firstread("worklist", "worklist", drain_seconds=10),
     )
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Where the running services are reached."""
-
-    listener: Peer
-    worklist_url: str
 
 
 class Supervisor:
@@ -92,6 +80,7 @@ class Supervisor:
         self.data_dir = settings.data_dir
         self.logs_dir = self.data_dir / "logs"
         self._run_dir = self.data_dir / "run"
+        self._said = SaidAddresses(self._run_dir)
         self._metrics_dir = self._run_dir / "metrics"
         self._states: list[ServiceState] = []
         self._lock: int | None = None
@@ -119,8 +108,7 @@ class Supervisor:
             _require_free_port("FIRSTREAD_WEB_PORT", self._settings.web_host, self._settings.web_port)
             shutil.rmtree(self._metrics_dir, ignore_errors=True)
             make_private(self._metrics_dir)
-            for name in ("listener", "worklist"):
-                self._address_file(name).unlink(missing_ok=True)
+            self._said.forget()
             if not self._settings.broker_url:
                 self._redis = EmbeddedRedis(self.data_dir / "redis")
             self._states = self._plan()
@@ -145,10 +133,10 @@ class Supervisor:
         """
         deadline = time.monotonic() + timeout
         while True:
-            missing, found = self._readiness()
-            if found is not None:
+            found = self._said.readiness()
+            if isinstance(found, Addresses):
                 return found
-            self._wait_a_little(deadline, missing, timeout)
+            self._wait_a_little(deadline, found, timeout)
 
     def wait_listener(self, timeout: float = 60.0) -> Peer:
         """Wait until the listener has said where it is: from then on scans are accepted, whatever else is not ready.
@@ -159,9 +147,9 @@ class Supervisor:
             As `wait_ready`.
         """
         deadline = time.monotonic() + timeout
-        while (address := self._address("listener")) is None:
+        while (listener := self._said.listener()) is None:
             self._wait_a_little(deadline, "the listener has not said its address", timeout)
-        return _listener(address)
+        return listener
 
     def hurry(self) -> None:
         """Kill what a drain, under way or to come, would wait for."""
@@ -222,7 +210,7 @@ class Supervisor:
             self._start_redis_first()
             while not self._stopping.is_set():
                 for state in self._states:
-                    if state.look_after(self._known_port):
+                    if state.look_after(self._said.known_port):
                         self._forget_metrics_of_the_dead()
                 self._stopping.wait(TICK_SECONDS)
         except Exception as error:
@@ -239,7 +227,7 @@ class Supervisor:
         if self._redis is None:
             return
         redis = self._states[-1]
-        redis.look_after(self._known_port)
+        redis.look_after(self._said.known_port)
         deadline = time.monotonic() + 5
         while not self._redis.answers() and time.monotonic() < deadline and not self._stopping.is_set():
             time.sleep(0.01)
@@ -270,51 +258,6 @@ class Supervisor:
             if not exists(pid):
                 multiprocess.mark_process_dead(pid, str(self._metrics_dir))  # type: ignore[no-untyped-call]
 
-    def _address_file(self, name: str) -> Path:
-        return self._run_dir / f"{name}.json"
-
-    def _address(self, name: str) -> dict[str, str | int] | None:
-        """Read what a service said of itself; None while it has not, or is just writing it."""
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            return dict(json.loads(self._address_file(name).read_text()))
-        return None
-
-    def _known_port(self, name: str) -> dict[str, str]:
-        """Keep the port of a service that is started again, also where the setting said "a free one"."""
-        address = self._address(name)
-        if address is not None and name == "listener":
-            return {"FIRSTREAD_DICOM_PORT": str(address["port"])}
-        if address is not None and name == "worklist":
-            return {"FIRSTREAD_WEB_PORT": str(urlsplit(str(address["url"])).port)}
-        return {}
-
-    def _readiness(self) -> tuple[str, Addresses | None]:
-        listener, worklist = self._address("listener"), self._address("worklist")
-        if listener is None:
-            return "the listener has not said its address", None
-        if worklist is None:
-            return "the worklist has not said its address", None
-        url = str(worklist["url"])
-        if (problem := _not_ready(url)) is not None:
-            return f"the worklist: {problem}", None
-        return "", Addresses(_listener(listener), url)
-
-
-def _listener(address: Mapping[str, str | int]) -> Peer:
-    return Peer(ae_title=str(address["ae_title"]), host=str(address["host"]), port=int(address["port"]))
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Say whether a service could listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
 
 def _require_free_port(name: str, host: str, port: int) -> None:
     if port and not port_is_free(host, port):
@@ -339,18 +282,3 @@ def _take(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
-
-
-def _not_ready(url: str) -> str | None:
-    """Ask `/readyz`; return None when it says yes, else what it says."""
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=2)
-    try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        body = response.read(2000).decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        return f"/readyz does not answer ({error})"
-    finally:
-        connection.close()
-    return None if response.status == 200 else f"/readyz answers {response.status}: {body}"

@@ -54,7 +54,7 @@ def test_it_says_where_it_is_and_drains_on_sigterm(
     assert sent.returncode == 0
     second = subprocess.run(
         [*firstread, "up"], capture_output=True, text=True, check=False, timeout=60,
-        env={**os.environ, "FIRSTREAD_DATA_DIR": addresses["data_dir"]},
+        env={**os.environ, "FIRSTREAD_DATA_DIR": addresses["data_dir"], "COLUMNS": "200"},
     )  # fmt: skip
     assert second.returncode == 1
     assert f"process {process.pid}" in second.stderr

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from worker.addresses import Addresses
 from worker.commands.output import err, out, print_json
 from worker.commands.send import files_under
 from worker.config import Settings, load_settings, unknown_names
 from worker.errors import StartError
 from worker.logs import configure_logs, get_logger
-from worker.supervisor import Addresses, Supervisor
+from worker.supervisor import Supervisor
 
 log = get_logger(__name__)
 

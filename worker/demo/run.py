@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -82,6 +84,7 @@ def run(plan: Demonstration) -> int:
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="push"))
         settings = own_settings(data_dir, pacs.peer)
         supervisor = stack.enter_context(Supervisor(settings, environment=own_environment(settings)))
+        stack.enter_context(_interruptible(supervisor))
         database = Database(settings.database_url)
         stack.callback(database.dispose)
         stage = _Stage(plan, settings, supervisor, database, pacs)
@@ -141,7 +144,7 @@ class _Stage:
                         raise StartError(f"the supervisor gave up: {self._supervisor.failure}")
                     time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
-            console.print("interrupted: stopping")
+            console.print("stopping")
         return 0 if verdict is not None and not verdict.problems else 1
 
     def _push(self) -> None:
@@ -239,6 +242,8 @@ class _Stage:
             console.print(f"PROBLEM {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         if not verdict.problems:
             console.print("done: nothing is pending, every study with a model is complete and delivered", style="green")
+        if self._plan.scans is None:
+            console.print("The phantoms are drawn, of nobody: what the model says of them has no meaning.")
         if self._plan.stay:
             console.print("Ctrl-C stops everything; until then send it scans of your own.")
 
@@ -253,6 +258,24 @@ def _fresh_directory(wanted: Path | None) -> Path:
     if any(directory.iterdir()):
         raise StartError(f"--data-dir {directory}: it is not empty; a demonstration starts clean")
     return directory
+
+
+@contextlib.contextmanager
+def _interruptible(supervisor: Supervisor) -> Iterator[None]:
+    """End in order at the first signal; at the second stop waiting for what drains slowly."""
+    told = False
+
+    def tell(_number: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        if told:
+            supervisor.hurry()
+            return
+        told = True
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, tell)
+    yield
 
 
 @contextlib.contextmanager

@@ -252,8 +252,8 @@ def test_ready_means_both_addresses_and_a_worklist_that_says_so(
             monkeypatch.setattr(Readyz, "status", 200)
             found = supervisor.wait_ready(5)
             assert (str(found.listener), found.worklist_url) == ("FIRSTREAD@127.0.0.1:11112", url)
-            assert supervisor._known_port("listener") == {"FIRSTREAD_DICOM_PORT": "11112"}
-            assert supervisor._known_port("worklist") == {"FIRSTREAD_WEB_PORT": str(server.server_port)}
+            assert supervisor._said.known_port("listener") == {"FIRSTREAD_DICOM_PORT": "11112"}
+            assert supervisor._said.known_port("worklist") == {"FIRSTREAD_WEB_PORT": str(server.server_port)}
         server.shutdown()
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from worker.logs import get_logger
 
@@ -119,6 +120,13 @@ def exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def on_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have a handler called at SIGTERM, SIGINT and SIGHUP, but for those that our caller has us ignore (`nohup`)."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def describe_exit(returncode: int) -> str:

@@ -15,6 +15,7 @@ from worker.commands.send import files_under
 from worker.config import Settings, load_settings, unknown_names
 from worker.errors import StartError
 from worker.logs import configure_logs, get_logger
+from worker.processes import on_stop_signals
 from worker.supervisor import Supervisor
 
 log = get_logger(__name__)
@@ -79,8 +80,7 @@ def _until_told(supervisor: Supervisor, stop: threading.Event) -> None:
         log.info("draining", signal=signal.Signals(number).name, todo="once more to kill what is slow")
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, told)
+    on_stop_signals(told)
 
 
 def _say_when_ready(

@@ -8,6 +8,7 @@ from worker.config import Peer, Settings
 
 HOST = "127.0.0.1"
 QUIET_SECONDS = 2.0
+SWEEP_SECONDS = 0.5
 MIN_FREE_BYTES = 64 << 20
 KEPT = ("FIRSTREAD_MODELS_DIR", "FIRSTREAD_ENGINE")
 """Settings of the caller that hold in the demonstration too."""
@@ -21,10 +22,11 @@ def own_settings(data_dir: Path, pacs: Peer) -> Settings:
         broker_url="",
         pacs=(pacs,),
         dicom_host=HOST,
-        dicom_port=_usual_or_free("dicom_port"),
+        dicom_port=usual_or_free(Settings.model_fields["dicom_port"].default),
         web_host=HOST,
-        web_port=_usual_or_free("web_port"),
+        web_port=usual_or_free(Settings.model_fields["web_port"].default),
         study_quiet_seconds=QUIET_SECONDS,
+        sweep_seconds=SWEEP_SECONDS,
         min_free_bytes=MIN_FREE_BYTES,
     )
 
@@ -43,11 +45,11 @@ def own_environment(settings: Settings) -> dict[str, str]:
         "FIRSTREAD_WEB_HOST": settings.web_host,
         "FIRSTREAD_WEB_PORT": str(settings.web_port),
         "FIRSTREAD_STUDY_QUIET_SECONDS": str(settings.study_quiet_seconds),
+        "FIRSTREAD_SWEEP_SECONDS": str(settings.sweep_seconds),
         "FIRSTREAD_MIN_FREE_BYTES": str(settings.min_free_bytes),
     }
 
 
-def _usual_or_free(name: str) -> int:
+def usual_or_free(usual: int) -> int:
     """Return the usual port, or 0 (a free one) where it is taken."""
-    usual = int(Settings.model_fields[name].default)
     return usual if port_is_free(HOST, usual) else 0

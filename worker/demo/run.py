@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -28,6 +27,7 @@ from worker.demo.view import View
 from worker.errors import StartError
 from worker.intake.spool import Spool, make_private
 from worker.logs import configure_logs
+from worker.processes import on_stop_signals
 from worker.reconcile import reconcile
 from worker.reporting.pacs import SendOutcome, send_files
 from worker.studies import StudyFilter, list_studies
@@ -273,8 +273,7 @@ def _interruptible(supervisor: Supervisor) -> Iterator[None]:
         told = True
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, tell)
+    on_stop_signals(tell)
     yield
 
 

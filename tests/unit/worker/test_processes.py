@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from worker import processes
-from worker.processes import describe_exit, finish, has_ended, rotate, spawn
+from worker.processes import describe_exit, finish, has_ended, on_stop_signals, rotate, spawn
 
 IGNORES_SIGTERM = (
     "import signal, subprocess, sys, time;"
@@ -106,6 +106,21 @@ def test_a_small_log_goes_on(tmp_path: Path) -> None:
     path.write_text("before")
     rotate(path)
     assert path.read_text() == "before"
+
+
+def test_signals_that_the_caller_ignores_stay_ignored() -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    told: list[int] = []
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        on_stop_signals(lambda number, _frame: told.append(number))
+        for number in numbers:
+            signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert told == [signal.SIGTERM, signal.SIGINT]
 
 
 @pytest.mark.parametrize(

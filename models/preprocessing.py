@@ -28,7 +28,8 @@ def chest_xray_triage(image: FloatArray, rows: int, columns: int) -> FloatArray:
     """Crop towards a square, resize, standardise: mean 0 and standard deviation 1 over the image.
 
     The longer side is trimmed at both ends towards the target's aspect ratio, by at most 30 %, and what is left of the
-    difference is stretched. Padding would keep the whole film, and scored higher in a probe, but it draws the film's
+    difference is stretched. Padding would keep the whole film, and scored higher in a probe (validation cross-entropy
+    .371 against .389 for a square crop, .436 for one of at most 15 %, .456 for stretching), but it draws the film's
     shape into the image, and the shape of a film tells its hospital: a shortcut, not a sign. Standardising takes away
     scale and offset of the grey values, so that the window a station displays with moves the result little.
 

@@ -1,5 +1,7 @@
 """What the `models` commands open: a DICOM file through the guarded reader, a picture directly."""
 
+import contextlib
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -140,8 +142,14 @@ def header_of(path: Path) -> pydicom.Dataset:
         pass  # written by somebody who left the file meta information away; the encoding is guessed
     except OSError as error:
         raise UnusableFileError(str(error)) from None
+    header = pydicom.Dataset()
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks about single values
+            lazy = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            for tag in list(lazy.keys()):
+                with contextlib.suppress(Exception):  # a value that cannot be converted counts as absent
+                    header.add(lazy[tag])
     except Exception as error:  # noqa: BLE001 - pydicom raises anything over bytes that are none
         raise UnusableFileError(f"neither a DICOM object nor a PNG or JPEG picture: {str(error)[:200]}") from None
     if not any(element.keyword for element in header):

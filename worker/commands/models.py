@@ -1,6 +1,7 @@
 """`firstread models`: list, show, verify, predict, add, train, evaluate; thin doors into `models`."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -34,6 +35,7 @@ def _settings() -> Settings:
     """Read the settings, and send this process's log to standard error: standard output carries results alone."""
     settings = load_settings()
     configure_logs("models", settings.log_format)
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # not its remarks about single values
     return settings
 
 

@@ -1,12 +1,15 @@
 """`firstread models …`: JSON alone on standard output, a record for every file, exit codes that mean something."""
 
 import json
+import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 from PIL import Image
 from pydicom import Dataset
 from typer.testing import CliRunner, Result
@@ -26,6 +29,19 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FIRSTREAD_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("FIRSTREAD_CONFIG", str(tmp_path / "firstread.toml"))
     (tmp_path / "firstread.toml").write_text("")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """The commands send the process's log to the standard error of their own, which ends with each call."""
+    root, pydicom_logger = logging.getLogger(), logging.getLogger("pydicom")
+    handlers, level, pydicom_level, config = root.handlers[:], root.level, pydicom_logger.level, structlog.get_config()
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    pydicom_logger.setLevel(pydicom_level)
+    structlog.configure(**config)
+    structlog.contextvars.clear_contextvars()
 
 
 def call(*arguments: object) -> Result:
@@ -180,6 +196,15 @@ def test_a_file_without_preamble_has_a_header_too(tmp_path: Path) -> None:
     assert (tmp_path / "bare.dcm").read_bytes()[128:132] != b"DICM"
     for file in (path, tmp_path / "bare.dcm"):
         assert header_of(file).BodyPartExamined == "CHEST"
+
+
+@pytest.mark.real_scans
+def test_every_awkward_file_gets_its_record(scans: Path) -> None:
+    records = called("predict", scans / "dicom" / "files", code=1)
+    assert len(records) == sum(1 for _ in (scans / "dicom" / "files").iterdir())
+    errors = [record["error"] for record in records if "error" in record]
+    assert all(errors)
+    assert 10 <= len(records) - len(errors) <= 20
 
 
 def films(root: Path) -> Path:

@@ -27,7 +27,7 @@ INPUT_SCALE = 58.0
 """What a standardised image is multiplied by before the first convolution.
 
 The published ImageNet weights come from Caffe: channel means subtracted, values of about +-120, so a standard deviation
-near 58. What transfers best was tried on 1,080 training and 155 validation chest films: features of the frozen backbone,
+near 58. What transfers best was tried on 1,080 training and 155 validation films: features of the frozen backbone,
 logistic regression, validation cross-entropy. Standardised x 58: .436 (accuracy .832), x 30: .438 (.845), x 1: .481
 (.871); Caffe's fixed means: .417 (.845). A film of 155 is .006 of accuracy, so 58 and the fixed means are alike, and 1
 is worse; standardising was chosen because it does not depend on the window that a station displays with."""

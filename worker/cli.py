@@ -7,7 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import ModelError
 from worker.commands import models, operations, results, send, services, up
-from worker.commands.output import err
+from worker.commands.output import complain
 from worker.errors import FirstreadError, SettingsError
 
 app = typer.Typer(
@@ -34,16 +34,14 @@ def main() -> None:
     try:
         app()
     except SettingsError as error:
-        err.print(f"firstread: {error}", style="bold red", markup=False)
+        complain(f"firstread: {error}")
         sys.exit(2)
     except (FirstreadError, ModelError) as error:
-        err.print(f"firstread: {error}", style="bold red", markup=False)
+        complain(f"firstread: {error}")
         sys.exit(1)
     except SQLAlchemyError as error:
         first = str(error).splitlines()[0]
-        err.print(
-            f"firstread: the database does not answer: {first}\nTry `firstread check`.", style="red", markup=False
-        )
+        complain(f"firstread: the database does not answer: {first}\nTry `firstread check`.")
         sys.exit(1)
 
 

@@ -3,16 +3,17 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from tests.conftest import RedisServer, start_postgres
 from tests.support.objects import film, save
-from tests.support.stack import Stack, free_port
+from tests.support.peers import Storescp
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.peer("storescu", "storescp")
 
@@ -20,32 +21,6 @@ pytestmark = pytest.mark.peer("storescu", "storescp")
 def films(folder: Path, count: int) -> list[Path]:
     folder.mkdir(exist_ok=True)
     return [save(film(PatientID=f"P{n}"), folder / f"{n}.dcm") for n in range(count)]
-
-
-class Storescp:
-    """dcmtk's storescp: a PACS that can be taken away."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        folder.mkdir()
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = ["storescp", "-od", str(self.folder), "-aet", "PACS", "+uf", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(10)
-            self.process = None
-
-    @property
-    def peer(self) -> str:
-        return f"PACS@127.0.0.1:{self.port}"
-
-    def held(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir())
 
 
 @pytest.fixture
@@ -65,8 +40,7 @@ def assert_each_once(stack: Stack, pacs: Storescp, count: int) -> None:
     assert [study["ai_status"] for study in studies] == ["complete"] * count
     uids = [report["sop_instance_uid"] for study in studies for report in study["reports"]]
     assert len(uids) == count, "one report a study"
-    assert len(pacs.held()) == count
-    assert all(any(uid in name for name in pacs.held()) for uid in uids)
+    assert sorted(str(pydicom.dcmread(path).SOPInstanceUID) for path in pacs.held()) == sorted(uids)
     done = stack.run("reconcile", "--verify", "--json")
     assert done.returncode == 0, done.stdout
 

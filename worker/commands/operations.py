@@ -8,7 +8,7 @@ import typer
 
 from worker import bootstrap, operations
 from worker.check import check_all
-from worker.commands.output import err, out, print_json, print_table
+from worker.commands.output import err, print_json, print_table, say
 from worker.config import Settings, config_file, load_settings
 from worker.errors import NotFound
 from worker.intake.headers import is_uid
@@ -46,10 +46,10 @@ def route(
         )
         return
     goes = " and ".join(decision.models) if decision.models else "to no model"
-    out.print(f"{file}: {goes}", markup=False)
+    say(f"{file}: {goes}")
     for word, value in (("rule", decision.route), ("why not", decision.reason), ("remark", decision.remark)):
         if value:
-            out.print(f"  {word}: {value}", markup=False)
+            say(f"  {word}: {value}")
 
 
 @quarantine.command("list")
@@ -73,7 +73,7 @@ def quarantine_retry(
     if as_json:
         print_json(item.as_json())
     else:
-        out.print(f"{item.kind} {item.subject}: owed again", markup=False)
+        say(f"{item.kind} {item.subject}: owed again")
 
 
 def reprocess(
@@ -88,7 +88,7 @@ def reprocess(
     if as_json:
         print_json({"study_instance_uid": study_uid, "owed": owed})
     else:
-        out.print(f"{owed} instances owed to {', '.join(models) or 'their models'}", markup=False)
+        say(f"{owed} instances owed to {', '.join(models) or 'their models'}")
 
 
 def resend(
@@ -103,7 +103,7 @@ def resend(
     if as_json:
         print_json({"study_instance_uid": study_uid, "destinations": destinations})
     else:
-        out.print(f"owed to {', '.join(destinations)}", markup=False)
+        say(f"owed to {', '.join(destinations)}")
 
 
 def check(as_json: AsJson = False) -> None:
@@ -113,9 +113,9 @@ def check(as_json: AsJson = False) -> None:
     for finding in check_all(settings):
         findings.append(finding)
         if not as_json:
-            out.print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.found}", markup=False)
+            say(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.found}")
             if not finding.ok:
-                out.print(f"      → {finding.fix}", markup=False)
+                say(f"      → {finding.fix}")
     if as_json:
         print_json([finding.as_json() for finding in findings])
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
@@ -130,7 +130,7 @@ def config(as_json: AsJson = False) -> None:
         return
     rows = ((e["name"], _words(e["value"]), e["meaning"]) for e in entries)
     print_table("settings", ("name", "value", "meaning"), rows)
-    err.print(f"from the environment, then {config_file()}", markup=False)
+    err.print(f"from the environment, then {config_file()}", markup=False, soft_wrap=True)
 
 
 def _setting(settings: Settings, name: str) -> dict[str, Any]:

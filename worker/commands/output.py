@@ -14,6 +14,16 @@ out = Console() if sys.stdout.isatty() else Console(width=220)
 err = Console(stderr=True)
 
 
+def say(text: str) -> None:
+    """Print a line of a result as it is: nothing is folded or taken for markup."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print what went wrong, as it is, on standard error."""
+    err.print(text, markup=False, soft_wrap=True, highlight=False, style="bold red")
+
+
 def print_json(value: Any) -> None:
     """Print JSON and nothing else."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

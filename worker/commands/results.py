@@ -6,7 +6,7 @@ import typer
 from rich.panel import Panel
 
 from worker import bootstrap
-from worker.commands.output import err, out, print_json, print_table
+from worker.commands.output import complain, err, out, print_json, print_table, say
 from worker.config import load_settings
 from worker.intake.spool import Spool
 from worker.reconcile import reconcile as reconcile_all
@@ -68,7 +68,7 @@ def show(
     lines = [f"{key}: {document[key]}" for key in ("patient_id", "accession_number", "modality", "received_at")]
     out.print(Panel("\n".join(lines), title=head, title_align="left"), markup=False)
     if document["reason"]:
-        out.print(document["reason"], markup=False)
+        say(document["reason"])
     print_table(
         "findings",
         ("label", "probability", "threshold", "flagged", "model", "instance"),
@@ -116,7 +116,6 @@ def reconcile(
         keys = ("accepted", "complete", "failed", "not_eligible", "pending")
         print_table("instances", [key.replace("_", " ") for key in keys], [[result[key] for key in keys]])
         for entry in result["unaccounted"]:
-            err.print(
-                f"unaccounted: {entry.get('path') or entry.get('sop_instance_uid')}: {entry['why']}", markup=False
-            )
+            what = entry.get("path") or entry.get("sop_instance_uid")
+            complain(f"unaccounted: {what}: {entry['why']}")
     raise typer.Exit(1 if result["unaccounted"] else 0)

@@ -13,7 +13,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker import bootstrap, metrics, schema
-from worker.commands.output import out
+from worker.commands.output import say
 from worker.config import Settings, load_settings, unknown_names
 from worker.database import Database
 from worker.errors import SchemaOwed, SettingsError
@@ -177,6 +177,6 @@ def migrate() -> None:
     settings = load_settings()
     before, after = schema.migrate(Database(settings.effective_database_url))
     if before == after:
-        out.print(f"the schema is {after}: nothing to do")
+        say(f"the schema is {after}: nothing to do")
     else:
-        out.print(f"the schema was {before or 'empty'}, it is now {after}")
+        say(f"the schema was {before or 'empty'}, it is now {after}")

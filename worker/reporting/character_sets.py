@@ -72,7 +72,8 @@ def _returns(text: str, terms: tuple[str, ...]) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             found = encodings(terms)
-            return decode_bytes(encode_string(text, found), found, set()) == text
+            encoded = encode_string(text, found)
+            return _begins_as_declared(encoded, terms) and decode_bytes(encoded, found, set()) == text
     except (Warning, UnicodeError, LookupError, ValueError):
         return False
 
@@ -84,6 +85,12 @@ def _decodes(name: bytes, terms: tuple[str, ...]) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return "\N{REPLACEMENT CHARACTER}" not in str(PersonName(name, encodings(terms)).decode())
+            decoded = str(PersonName(name, encodings(terms)).decode())
+            return _begins_as_declared(name, terms) and "\N{REPLACEMENT CHARACTER}" not in decoded
     except (Warning, UnicodeError, LookupError, ValueError):
         return False
+
+
+def _begins_as_declared(encoded: bytes, terms: tuple[str, ...]) -> bool:
+    """Say whether what precedes any escape sequence is ASCII where that is declared (pydicom takes Latin-1 too)."""
+    return terms[0] != "ISO 2022 IR 6" or encoded.split(ESC)[0].isascii()

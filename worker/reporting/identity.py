@@ -53,7 +53,7 @@ _NAMES = tuple(keyword for keyword in _TAKEN if dictionary_VR(keyword) == "PN")
 _LAST_GROUP = 0x0038
 """No attribute that is taken stands in a later group of the data set."""
 
-_INFLATE_LIMIT = 8 << 20
+_INFLATE_LIMIT = 1 << 20
 """Bytes inflated of a deflated source: the attributes taken stand at its start, and a bomb stays small."""
 
 
@@ -152,7 +152,7 @@ def _transfer_syntax(file: BinaryIO) -> str:
 
 
 def _is_beyond(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return tag.group > _LAST_GROUP
+    return not 0 < tag.group <= _LAST_GROUP  # group 0 is never in a file: zeros
 
 
 def _parts(header: Dataset, keyword: str) -> list[Any]:

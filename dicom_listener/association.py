@@ -2,21 +2,21 @@
 
 import itertools
 import socket
-from typing import TYPE_CHECKING
+import threading
+from typing import Protocol
 
+from pynetdicom import AE
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
+from dicom_listener.handlers import Handlers
 from dicom_listener.messages import Messages
 from dicom_listener.negotiation import supported
 from dicom_listener.transport import MAX_PDU_LENGTH, ReceivingDul
 from worker.logs import get_logger
-
-if TYPE_CHECKING:
-    from dicom_listener.server import AssociationServer
 
 REJECTED_TRANSIENT = 0x02
 PRESENTATION_PROVIDER = 0x03
@@ -33,6 +33,19 @@ _FIXES = {
 _numbers = itertools.count(1)
 
 
+class AcceptingServer(Protocol):
+    """What an association needs of the server whose connection it has."""
+
+    ae: AE
+    handlers: Handlers
+    slots: threading.BoundedSemaphore
+    draining: threading.Event
+    server_address: tuple[str, int]
+
+    def shutdown_request(self, request: socket.socket) -> None:
+        """Close a connection."""
+
+
 class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has no types
     """An association as its acceptor sees it, in a thread of its own.
 
@@ -46,7 +59,7 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         The peer's address, as the socket module gives it.
     """
 
-    def __init__(self, server: "AssociationServer", connection: socket.socket, peer: tuple[str, int]) -> None:
+    def __init__(self, server: AcceptingServer, connection: socket.socket, peer: tuple[str, int]) -> None:
         super().__init__(server.ae, MODE_ACCEPTOR)
         self.number = next(_numbers)
         self.calling_ae = ""

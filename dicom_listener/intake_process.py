@@ -17,7 +17,7 @@ from worker.logs import get_logger
 log = get_logger(__name__)
 
 INTAKE = (sys.executable, "-m", "worker.cli", "intake")
-DIE_WITH_PARENT = Path(worker.__file__).with_name("die_with_parent.py")
+DIE_WITH_PARENT = Path(worker.__file__).parent / "supervision" / "die_with_parent.py"
 STOP_SECONDS = 15.0
 HEALTHY_SECONDS = 60.0
 

@@ -51,7 +51,7 @@ def new_package_folder(models_dir: Path, name: str, version: str) -> Path:
     if not VERSION.fullmatch(version):
         raise DataError(f"version {version!r} is not MAJOR.MINOR.PATCH, for example 1.0.0")
     if (models_dir / name / version).exists():
-        raise DataError(f"{models_dir / name / version} is there already; give another --version or --output")
+        raise DataError(f"{models_dir / name / version} is there already; give another --version or --out")
     models_dir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".training-", dir=models_dir)) / name / version
     folder.mkdir(parents=True)

@@ -14,8 +14,8 @@ SUPERVISOR = """
 import json, sys, time
 from worker.config import Settings
 from worker.logs import configure_logs
-from worker.service import Service
-from worker.supervisor import Supervisor
+from worker.supervision.service import Service
+from worker.supervision.supervisor import Supervisor
 
 sleeps = ("/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
 configure_logs("supervisor")

@@ -204,7 +204,7 @@ def train(
     data: Data,
     version: Annotated[str, typer.Option(help="Version of the package to be made, MAJOR.MINOR.PATCH.")],
     output: Annotated[
-        Path | None, typer.Option(help="Folder in which <recipe>/<version>/ is made; without it, MODELS_DIR.")
+        Path | None, typer.Option("--out", help="Folder in which <recipe>/<version>/ is made; without it, MODELS_DIR.")
     ] = None,
     backbone_weights: Annotated[
         str, typer.Option(metavar="PATH|none", help="ImageNet weights to begin with, a local file; none: random.")
@@ -282,7 +282,7 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     rounds: Annotated[int, typer.Option(min=10, help="Bootstrap rounds.")] = 1000,
-    output: Annotated[Path | None, typer.Option(help="Write the JSON into this file too.")] = None,
+    output: Annotated[Path | None, typer.Option("--out", help="Write the JSON into this file too.")] = None,
     threads: Threads = 2,
     as_json: Json = False,
 ) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from worker import bootstrap, operations
 from worker.check import check_all
+from worker.commands.model_files import header_of
 from worker.commands.output import err, print_json, print_table, say
 from worker.config import Settings, config_file, load_settings
 from worker.errors import NotFound
@@ -30,10 +31,7 @@ def route(
     as_json: AsJson = False,
 ) -> None:
     """Say which rule sends a file where, and why."""
-    import pydicom
-
-    header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-    decision = bootstrap.model_router(load_settings()).decide(header)
+    decision = bootstrap.model_router(load_settings()).decide(header_of(file))
     if as_json:
         print_json(
             {

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from worker.addresses import Addresses
 from worker.commands.output import err, out, print_json
 from worker.commands.send import files_under
 from worker.config import Settings, load_settings, unknown_names
 from worker.errors import StartError
 from worker.logs import configure_logs, get_logger
-from worker.processes import on_stop_signals
-from worker.supervisor import Supervisor
+from worker.supervision.addresses import Addresses
+from worker.supervision.processes import on_stop_signals
+from worker.supervision.supervisor import Supervisor
 
 log = get_logger(__name__)
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from worker.addresses import port_is_free
 from worker.config import Peer, Settings
+from worker.supervision.addresses import port_is_free
 
 HOST = "127.0.0.1"
 QUIET_SECONDS = 2.0

@@ -27,11 +27,11 @@ from worker.demo.view import View
 from worker.errors import StartError
 from worker.intake.spool import Spool, make_private
 from worker.logs import configure_logs
-from worker.processes import on_stop_signals
 from worker.reconcile import reconcile
 from worker.reporting.pacs import SendOutcome, send_files
 from worker.studies import StudyFilter, list_studies
-from worker.supervisor import Supervisor
+from worker.supervision.processes import on_stop_signals
+from worker.supervision.supervisor import Supervisor
 
 T = TypeVar("T")
 CALLING_AE = "FIRSTREAD_DEMO"

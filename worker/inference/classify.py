@@ -15,7 +15,6 @@ from worker.logs import get_logger
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
-
     from worker.inference.pixels import Frame
 
 log = get_logger(__name__)
@@ -90,9 +89,9 @@ def classify(tasks: Sequence[Task], classifier: "Classifier", reader: Reader) ->
         scored = _scored(np.stack([prepared.image for prepared in batch]), classifier)
         seconds = (time.perf_counter() - started) / len(batch)
         for prepared, scores in zip(batch, scored, strict=True):
-            probabilities, error = _checked(scores, classifier)
+            probabilities, failure = _checked(scores, classifier)
             outcomes[prepared.index] = Outcome(
-                probabilities, error, prepared.note, prepared.decode_seconds, seconds, len(batch)
+                probabilities, failure, prepared.note, prepared.decode_seconds, seconds, len(batch)
             )
     return [outcomes[index] for index in range(len(tasks))]
 

@@ -101,9 +101,7 @@ def test_a_secret_in_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
     assert unknown_names() == ["FIRSTREAD_UNKNOWN_THING"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "PACS", "P@host", "P@host:0", "@host:1", "P@:1", "TITLE_OF_17_CHARS@h:1"]
-)
+@pytest.mark.parametrize("text", ["", "PACS", "P@host", "P@host:0", "@host:1", "P@:1", "TITLE_OF_17_CHARS@h:1"])
 def test_what_is_no_peer(text: str) -> None:
     with pytest.raises(ValueError, match=r"AE@HOST:PORT|16"):
         Peer.parse(text)

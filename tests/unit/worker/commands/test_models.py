@@ -225,7 +225,7 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
     card = called("train", MODEL, "--data", data, "--version", "9.0.0", "--epochs", 1, "--batch-size", 8)
     assert (card["name"], card["version"], card["training"]["initial_weights"]) == (MODEL, "9.0.0", "random")
     assert called("list")[-1]["model_version"] == "9.0.0"
-    result = called("evaluate", f"{MODEL}@9.0.0", "--data", data, "--rounds", 10, "--output", tmp_path / "test.json")
+    result = called("evaluate", f"{MODEL}@9.0.0", "--data", data, "--rounds", 10, "--out", tmp_path / "test.json")
     assert result["accuracy"]["value"] == card["metrics"]["accuracy"]["value"]
     assert json.loads((tmp_path / "test.json").read_text()) == result
     assert "AUROC" in call("evaluate", f"{MODEL}@9.0.0", "--data", data, "--rounds", 10, "--split", "val").stdout

@@ -16,7 +16,7 @@ from typing import Self
 
 from worker.errors import StartError
 from worker.intake.spool import make_private
-from worker.processes import describe_exit, finish, has_ended, spawn
+from worker.supervision.processes import describe_exit, finish, has_ended, spawn
 
 SOCKET_NAME = "redis.sock"
 SOCKET_PATH_BYTES = 103

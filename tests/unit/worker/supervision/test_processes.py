@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from worker import processes
-from worker.processes import describe_exit, finish, has_ended, on_stop_signals, rotate, spawn
+from worker.supervision import processes
+from worker.supervision.processes import describe_exit, finish, has_ended, on_stop_signals, rotate, spawn
 
 IGNORES_SIGTERM = (
     "import signal, subprocess, sys, time;"

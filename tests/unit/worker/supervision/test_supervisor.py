@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 
 from worker.config import Settings
 from worker.errors import StartError
-from worker.processes import exists
-from worker.service import Restart, Service
-from worker.supervisor import Supervisor, default_services
+from worker.supervision.processes import exists
+from worker.supervision.service import Restart, Service
+from worker.supervision.supervisor import Supervisor, default_services
 
 SLEEPS = ("/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
 SOON = Restart(first=0.05, longest=0.2, healthy=60)

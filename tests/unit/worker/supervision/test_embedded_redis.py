@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from worker import embedded_redis
-from worker.embedded_redis import SOCKET_PATH_BYTES, EmbeddedRedis, redis_server_path, runtime_directory
 from worker.errors import StartError
+from worker.supervision import embedded_redis
+from worker.supervision.embedded_redis import SOCKET_PATH_BYTES, EmbeddedRedis, redis_server_path, runtime_directory
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Every service on this machine, supervised: started, restarted when one dies, drained in order.
 
-One thread starts all children and looks after them; the kernel kills them should it vanish (see `worker.processes`).
+One thread starts all children and looks after them; the kernel kills them should it vanish (see `processes`).
 """
 
 import fcntl
@@ -16,14 +16,14 @@ from typing import Self, TextIO
 
 from prometheus_client import multiprocess
 
-from worker.addresses import Addresses, SaidAddresses, port_is_free
 from worker.config import Peer, Settings
-from worker.embedded_redis import EmbeddedRedis
 from worker.errors import StartError
 from worker.intake.spool import make_private
 from worker.logs import get_logger
-from worker.processes import exists, finish
-from worker.service import Restart, Service, ServiceState
+from worker.supervision.addresses import Addresses, SaidAddresses, port_is_free
+from worker.supervision.embedded_redis import EmbeddedRedis
+from worker.supervision.processes import exists, finish
+from worker.supervision.service import Restart, Service, ServiceState
 
 log = get_logger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from worker.logs import get_logger
-from worker.processes import describe_exit, has_ended, spawn
+from worker.supervision.processes import describe_exit, has_ended, spawn
 
 log = get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Restart:
 
 
 class ServiceState:
-    """A service as it runs: only the thread that starts it may use this (see `worker.processes.spawn`)."""
+    """A service as it runs: only the thread that starts it may use this (see `worker.supervision.processes.spawn`)."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Associations that we open: to a PACS, a RIS viewer, any Storage SCP."""
+"""Associations that we open, to a PACS or any other Storage SCP."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AssociationSocket
 
 from worker.config import Peer
 from worker.errors import PeerUnreachable
@@ -14,6 +15,23 @@ from worker.reporting.uids import IMPLEMENTATION_CLASS_UID
 
 CONNECT_SECONDS = 5.0
 DIMSE_SECONDS = 30.0
+
+
+class _Socket(AssociationSocket):  # type: ignore[misc]
+    """The library's socket, closed as well where it never connected (there pynetdicom 3.0.4 leaves it open)."""
+
+    def _shutdown_socket(self) -> None:
+        never_connected = self.socket
+        super()._shutdown_socket()
+        if never_connected is not None:
+            never_connected.close()
+
+
+class _Requestor(AE):  # type: ignore[misc]
+    def _create_socket(self, assoc: Any, address: Any, tls_args: Any) -> _Socket:
+        opened = _Socket(assoc, address=address)
+        opened.tls_args = tls_args
+        return opened
 
 
 class NothingAccepted(PeerUnreachable):
@@ -49,7 +67,7 @@ def association(
     PeerUnreachable
         The peer cannot be connected to, does not answer, rejects or aborts. `NothingAccepted`: it accepts no context.
     """
-    ae = AE(ae_title=calling_ae)
+    ae = _Requestor(ae_title=calling_ae)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = implementation_version_name()
     ae.connection_timeout = ae.acse_timeout = connect_seconds

@@ -30,8 +30,10 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import PersonName, validate_value
 
-from worker.errors import ReportError
+from worker.logs import get_logger
 from worker.reporting import character_sets
+
+log = get_logger(__name__)
 
 PATIENT = ("PatientID", "PatientName")
 """Taken as they are: a report must never be filed with somebody else, nor with nobody."""
@@ -60,15 +62,21 @@ _INFLATE_LIMIT = 1 << 20
 def read_header(path: Path) -> Dataset:
     """Read the patient and study attributes of a file, whatever follows them; of a damaged one what comes before that.
 
+    Returns
+    -------
+    pydicom.Dataset
+        The attributes in the bytes of the source; empty when the file does not begin like a data set.
+
     Raises
     ------
-    ReportError
-        When the file is not there or does not begin like a data set.
+    OSError
+        When the file cannot be read.
     """
     elements: dict[BaseTag, RawDataElement | DataElement] = {}
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the values are judged one by one when they are taken
+    implicit, little = True, True
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the values are judged one by one when they are taken
+        try:
             syntax = _transfer_syntax(file)
             implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
             source: BinaryIO = file
@@ -77,12 +85,9 @@ def read_header(path: Path) -> Dataset:
                 source = BytesIO(inflater.decompress(file.read(_INFLATE_LIMIT), _INFLATE_LIMIT))
             for element in data_element_generator(source, implicit, little, _is_beyond, specific_tags=_tags()):
                 elements[element.tag] = element
-    except Exception as error:  # pydicom raises anything over hostile bytes
-        if not elements:
-            raise ReportError(f"{path}: the header of the source cannot be read ({type(error).__name__})") from error
-    header = Dataset(elements)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        except Exception as error:  # noqa: BLE001 - pydicom raises anything over hostile bytes; what was read before counts
+            log.info("source_header_damaged", file=path.name, error=type(error).__name__, read=len(elements))
+        header = Dataset(elements)
         terms = _values(header, "SpecificCharacterSet")
         header.set_original_encoding(implicit, little, character_sets.encodings(terms or [""]))
     return header

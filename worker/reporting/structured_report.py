@@ -155,16 +155,19 @@ def _check(result: StudyResult) -> None:
 
 
 def _header(result: StudyResult, evidence: list[Evidence]) -> Dataset:
-    """Return the header that says whose study it is: of the first classified instance, else of the first readable."""
+    """Return the header that says whose study it is: of a classified instance, else of the first that has one."""
     problems = []
     for instance in sorted(evidence, key=lambda instance: instance.status == "failed"):
-        if isinstance(instance.header, Dataset):
-            return instance.header
         try:
-            return read_header(instance.header)
-        except ReportError as error:
+            header = instance.header if isinstance(instance.header, Dataset) else read_header(instance.header)
+        except OSError as error:
             problems.append(str(error))
-    raise ReportError(f"study {result.study_instance_uid}: no header of it can be read: {'; '.join(problems)}")
+        else:
+            if len(header):
+                return header
+    if len(problems) == len(evidence):
+        raise ReportError(f"study {result.study_instance_uid}: no source of it can be read: {'; '.join(problems)}")
+    return Dataset()
 
 
 def _add_document(report: Dataset, result: StudyResult, evidence: list[Evidence], moment: datetime) -> None:

@@ -231,6 +231,14 @@ def test_a_header_that_cannot_be_read_gives_way_to_the_next(tmp_path: Path) -> N
         build(replace(result_of(source()), findings=(), evidence=(lost,)))
 
 
+def test_a_source_that_says_nothing_gets_a_report_all_the_same(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.dcm"
+    garbage.write_bytes(b"no data set")
+    failed = evidence("1.2.3.1", "failed", header=garbage)
+    report = build(replace(result_of(source(), "failed"), evidence=(failed,)))
+    assert (report.PatientID, report.StudyInstanceUID) == ("", "1.2.3.3")
+
+
 def test_one_uid_twice_is_one_reference() -> None:
     twice = (evidence("1.2.3.1", "failed"), evidence("1.2.3.1"))
     report = build(replace(result_of(source()), evidence=twice))

@@ -1,6 +1,8 @@
 """PACS that no one here wrote: dcmtk's storescp and Orthanc, started and stopped by the test."""
 
 import json
+import os
+import socket
 import subprocess
 import time
 import urllib.request
@@ -95,3 +97,53 @@ class Orthanc(_Peer):
         """The SOP Instance UIDs it holds."""
         found = self.get("instances?expand")
         return sorted(instance["MainDicomTags"]["SOPInstanceUID"] for instance in found)
+
+
+class RabbitMq(_Peer):
+    """A RabbitMQ broker of the test's own, with a port mapper of its own that ends with it."""
+
+    def command(self) -> list[str]:
+        plugins = self.folder / "plugins"
+        plugins.write_text("[].")
+        self.environment = {
+            **os.environ,
+            "HOME": str(self.folder),
+            "RABBITMQ_NODENAME": f"firstread{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "db"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+        return ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+
+    def start(self) -> None:
+        command = self.command()
+        self.process = subprocess.Popen(
+            command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while not self._listens():
+            assert time.monotonic() < deadline, "RabbitMQ did not start"
+            time.sleep(0.2)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        super().stop()
+        subprocess.run(["epmd", "-port", self.environment["ERL_EPMD_PORT"], "-kill"], capture_output=True, check=False)
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"

@@ -88,7 +88,9 @@ class View:
 
 def table(documents: Sequence[Document], caption: str) -> Table:
     """Return the studies as a table; what comes from outside is not taken for markup."""
-    made = Table(*COLUMNS, title="AI triage - not for diagnosis", caption=caption, caption_justify="left", expand=True)
+    made = Table(title="AI triage - not for diagnosis", caption=caption, caption_justify="left", expand=True)
+    for column in COLUMNS:  # a study a line, so that all of them fit on a small terminal
+        made.add_column(column, no_wrap=True, overflow="ellipsis", ratio=2 if column == "findings" else None)
     for document in documents:
         made.add_row(*(Text(word, style=STYLES.get(word, "")) for word in cells(document)))
     return made

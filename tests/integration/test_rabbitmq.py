@@ -1,0 +1,26 @@
+"""RabbitMQ as the broker: the same journey, and a broker that comes late."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.objects import film, save
+from tests.support.peers import RabbitMq
+from tests.support.stack import Stack
+
+pytestmark = pytest.mark.peer("storescu", "rabbitmq-server")
+
+
+def test_scans_are_read_with_rabbitmq_which_may_restart(tmp_path: Path) -> None:
+    films = [save(film(PatientID=f"P{n}"), tmp_path / f"{n}.dcm") for n in range(4)]
+    with RabbitMq(tmp_path / "rabbit") as broker, Stack(tmp_path / "data", broker.url) as stack:
+        stack.start()
+        assert stack.storescu(*films[:2]) == 0
+        stack.wait(lambda: stack.settled(2), 90, "the first two")
+        broker.stop()
+        assert stack.storescu(*films[2:]) == 0
+        broker.start()
+        stack.wait(lambda: stack.settled(4), 120, "the others, after the broker came back")
+        assert [study["ai_status"] for study in stack.studies()] == ["complete"] * 4
+        stack.wait(lambda: all(study["reports"] for study in stack.studies()), 60, "the reports")
+        assert set(stack.alive().values()) == {True}

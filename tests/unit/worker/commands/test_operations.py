@@ -1,0 +1,185 @@
+"""What ops type: each command on a real database, as a table and as JSON, with the exit status that is promised."""
+
+import json
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
+from tests.support.objects import film, save, spool_bytes, spool_object
+from worker.cli import main
+from worker.pipeline import Pipeline
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FIRSTREAD_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FIRSTREAD_MIN_FREE_BYTES", "0")
+    (tmp_path / "data").mkdir()
+    return make_pipeline(f"sqlite:///{tmp_path}/data/firstread.db", tmp_path / "data")
+
+
+@pytest.fixture
+def study(pipeline: Pipeline) -> pydicom.Dataset:
+    """One study that is complete and reported, one that failed for good."""
+    good, cut = film(PatientID="GOOD"), film(PatientID="CUT")
+    cut.PixelData = b"\0\0"
+    spool_object(pipeline.spool, good)
+    spool_object(pipeline.spool, cut)
+    pipeline.register_arrivals()
+    pipeline.infer(MODEL, FakeClassifier(), FakeReader())  # type: ignore[arg-type]
+    pipeline.report()
+    return good
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["firstread", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_studies_and_show(study: pydicom.Dataset, monkeypatch, capsys) -> None:
+    code, out, _ = run(monkeypatch, capsys, "studies", "--json")
+    listed = json.loads(out)
+    assert code == 0
+    assert [s["ai_status"] for s in listed] == ["failed", "complete"]
+    code, out, _ = run(monkeypatch, capsys, "studies", "--search", "good")
+    assert code == 0
+    assert "GOOD" in out
+    assert "CUT" not in out
+    code, out, _ = run(monkeypatch, capsys, "show", study.StudyInstanceUID, "--json")
+    assert json.loads(out)["study_instance_uid"] == study.StudyInstanceUID
+    code, out, _ = run(monkeypatch, capsys, "show", study.StudyInstanceUID)
+    assert (code, "pneumonia" in out, study.SOPInstanceUID in out) == (0, True, True)
+    code, out, err = run(monkeypatch, capsys, "show", "1.2.3.4")
+    assert (code, out) == (1, "")
+    assert "1.2.3.4" in err
+
+
+def test_reconcile_says_what_is_unaccounted_for(
+    pipeline: Pipeline, study: pydicom.Dataset, monkeypatch, capsys
+) -> None:
+    code, out, _ = run(monkeypatch, capsys, "reconcile", "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "accepted": 2, "complete": 1, "failed": 1, "not_eligible": 0, "pending": 0, "unaccounted": [],
+    }  # fmt: skip
+    spool_bytes(pipeline.spool, b"something new")
+    assert json.loads(run(monkeypatch, capsys, "reconcile", "--json")[1])["pending"] == 1
+    for name in list(pipeline.spool.filed()):
+        path = pipeline.spool.filed_path(name)
+        if pydicom.dcmread(path).SOPInstanceUID == study.SOPInstanceUID:
+            path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert run(monkeypatch, capsys, "reconcile")[0] == 0
+    code, out, err = run(monkeypatch, capsys, "reconcile", "--verify")
+    assert code == 1
+    assert study.SOPInstanceUID in err
+    assert "SHA-256 differs" in err
+    stray = pipeline.spool.stored_dir / "20260101" / "20260101T000000.000000000-stray.dcm"
+    stray.parent.mkdir()
+    stray.write_bytes(b"?")
+    code, out, _ = run(monkeypatch, capsys, "reconcile", "--json")
+    assert code == 1
+    assert json.loads(out)["unaccounted"] == [
+        {"path": str(stray), "why": "it lies in the spool and has no row in the database"}
+    ]
+
+
+def test_reconcile_finds_lost_bytes_and_forgotten_work(
+    pipeline: Pipeline, study: pydicom.Dataset, monkeypatch, capsys
+) -> None:
+    from sqlmodel import select
+
+    from worker.database import Instance
+
+    for name in list(pipeline.spool.filed()):
+        pipeline.spool.filed_path(name).unlink()
+    with pipeline.database.write() as session:
+        session.exec(select(Instance)).first().status = "pending"
+    code, out, _ = run(monkeypatch, capsys, "reconcile", "--json")
+    why = [entry["why"] for entry in json.loads(out)["unaccounted"]]
+    assert code == 1
+    assert why == ["it is pending, but no work is owed for it", "its stored bytes are gone from the spool"]
+
+
+def test_quarantine_and_reprocess(study: pydicom.Dataset, monkeypatch, capsys) -> None:
+    code, out, _ = run(monkeypatch, capsys, "quarantine", "list", "--json")
+    (item,) = json.loads(out)
+    assert (code, item["kind"], item["last_error"]) == (0, "infer", "the pixels are cut short")
+    assert run(monkeypatch, capsys, "quarantine", "list")[0] == 0
+    code, out, _ = run(monkeypatch, capsys, "quarantine", "retry", str(item["id"]))
+    assert (code, "owed again" in out) == (0, True)
+    assert json.loads(run(monkeypatch, capsys, "quarantine", "list", "--json")[1]) == []
+    assert json.loads(run(monkeypatch, capsys, "reconcile", "--json")[1])["pending"] == 1
+    code, _, err = run(monkeypatch, capsys, "quarantine", "retry", "9999")
+    assert (code, "no work 9999" in err) == (1, True)
+    code, out, _ = run(monkeypatch, capsys, "reprocess", study.StudyInstanceUID, "--json")
+    assert (code, json.loads(out)["owed"]) == (0, 1)
+    code, _, err = run(monkeypatch, capsys, "reprocess", study.StudyInstanceUID, "--model", "nothing@1.0.0")
+    assert (code, "nothing" in err) == (1, True)
+
+
+def test_resend_needs_a_destination(study: pydicom.Dataset, monkeypatch, capsys) -> None:
+    code, _, err = run(monkeypatch, capsys, "resend", study.StudyInstanceUID)
+    assert (code, "FIRSTREAD_PACS" in err) == (1, True)
+    monkeypatch.setenv("FIRSTREAD_PACS", "PACS@192.0.2.1:104")
+    code, out, _ = run(monkeypatch, capsys, "resend", study.StudyInstanceUID, "--json")
+    assert (code, json.loads(out)["destinations"]) == (0, ["PACS@192.0.2.1:104"])
+
+
+def test_route_says_which_rule_and_why(pipeline: Pipeline, tmp_path: Path, monkeypatch, capsys) -> None:
+    path = save(film(), tmp_path / "a.dcm")
+    code, out, _ = run(monkeypatch, capsys, "route", str(path), "--json")
+    said = json.loads(out)
+    assert (code, said["route"]) == (0, "chest-film")
+    assert said["models"][0].startswith("chest_xray_triage@")
+    lateral = save(film(ViewPosition="LL"), tmp_path / "b.dcm")
+    code, out, _ = run(monkeypatch, capsys, "route", str(lateral))
+    assert "lateral" in out
+    (tmp_path / "c.dcm").write_bytes(b"no scan")
+    code, _, err = run(monkeypatch, capsys, "route", str(tmp_path / "c.dcm"))
+    assert (code, "DICOM" in err) == (1, True)
+
+
+def test_check_names_the_fix(pipeline: Pipeline, monkeypatch, capsys) -> None:
+    code, out, _ = run(monkeypatch, capsys, "check")
+    assert code == 0, out
+    monkeypatch.setenv("FIRSTREAD_PACS", "PACS@127.0.0.1:1")
+    monkeypatch.setenv("FIRSTREAD_BROKER_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("FIRSTREAD_MIN_FREE_BYTES", str(1 << 60))
+    code, out, _ = run(monkeypatch, capsys, "check", "--json")
+    findings = {finding["name"]: finding for finding in json.loads(out)}
+    assert code == 1
+    assert {name for name, finding in findings.items() if not finding["ok"]} == {
+        "broker",
+        "spool",
+        "pacs PACS@127.0.0.1:1",
+    }
+    assert "A700" in findings["spool"]["fix"]
+
+
+def test_config_masks_secrets(pipeline: Pipeline, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("FIRSTREAD_BROKER_URL", "amqp://user:hunter2@broker//")
+    for form in ((), ("--json",)):
+        code, out, err = run(monkeypatch, capsys, "config", *form)
+        assert code == 0
+        assert "hunter2" not in out + err
+        assert "FIRSTREAD_DICOM_PORT" in out
+
+
+def test_a_bad_setting_is_exit_2_before_anything_starts(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("FIRSTREAD_DATA_DIR", str(tmp_path / "never"))
+    monkeypatch.setenv("FIRSTREAD_DICOM_PORT", "high")
+    for command in ("listener", "intake", "worklist", "studies", "check", "config"):
+        code, _, err = run(monkeypatch, capsys, command)
+        assert (code, "FIRSTREAD_DICOM_PORT='high'" in err) == (2, True)
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_worker_needs_a_broker(pipeline: Pipeline, monkeypatch, capsys) -> None:
+    code, _, err = run(monkeypatch, capsys, "worker")
+    assert (code, "FIRSTREAD_BROKER_URL" in err) == (2, True)

@@ -1,0 +1,77 @@
+"""Wake-ups over a real Redis: hints, few of them, and a broker that is away stands in nobody's way."""
+
+import json
+import time
+
+import pytest
+import redis
+from celery import Celery
+
+from tests.conftest import RedisServer
+from worker.wakeups import ENOUGH, Wakeups, queue_of
+
+
+@pytest.fixture
+def app(redis_server: RedisServer) -> Celery:
+    made = Celery("test", broker=redis_server.url)
+    made.conf.broker_transport_options = {"socket_connect_timeout": 1, "socket_timeout": 1}
+    return made
+
+
+def waiting(server: RedisServer, queue: str) -> list[bytes]:
+    with redis.Redis(unix_socket_path=str(server.socket)) as client:
+        return client.lrange(queue, 0, -1)
+
+
+def test_queues() -> None:
+    assert queue_of("infer", "chest@1.0.0") == "inference.chest@1.0.0"
+    assert queue_of("report", "") == queue_of("deliver", "PACS@h:1") == "delivery"
+
+
+def test_a_hint_names_the_task_and_the_model(app: Celery, redis_server: RedisServer) -> None:
+    assert Wakeups(app).send({"inference.chest@1.0.0", "delivery"})
+    (message,) = waiting(redis_server, "inference.chest@1.0.0")
+    assert json.loads(message)["headers"]["task"] == "firstread.inference"
+    assert json.loads(message)["headers"]["argsrepr"] == "['chest@1.0.0']"
+    (message,) = waiting(redis_server, "delivery")
+    assert json.loads(message)["headers"]["task"] == "firstread.delivery"
+
+
+def test_hints_do_not_pile_up_while_no_worker_takes_them(app: Celery, redis_server: RedisServer) -> None:
+    wakeups = Wakeups(app)
+    for _ in range(10):
+        wakeups.send({"delivery"})
+    assert len(waiting(redis_server, "delivery")) == ENOUGH
+
+
+def test_no_broker_configured_is_no_error() -> None:
+    assert not Wakeups(None).send({"delivery"})
+
+
+def test_a_broker_that_is_away_is_said_once_and_not_waited_for(
+    app: Celery, redis_server: RedisServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    redis_server.stop()
+    wakeups = Wakeups(app)
+    started = time.monotonic()
+    for _ in range(50):
+        assert not wakeups.send({"delivery"})
+    assert time.monotonic() - started < 10
+    redis_server.start()
+    wakeups._try_again = 0.0
+    assert wakeups.send({"delivery"})
+    said = "".join(capfd.readouterr())
+    assert said.count("broker_away") == 1
+    assert said.count("broker_back") == 1
+
+
+def test_a_frozen_broker_is_given_up_after_seconds(app: Celery, redis_server: RedisServer) -> None:
+    wakeups = Wakeups(app)
+    assert wakeups.send({"delivery"})
+    redis_server.freeze()
+    started = time.monotonic()
+    assert not wakeups.send({"delivery"})
+    assert time.monotonic() - started < 8
+    redis_server.thaw()
+    wakeups._try_again = 0.0
+    assert wakeups.send({"delivery"})

@@ -114,6 +114,7 @@ def _show_pending(session: Session, pipeline: Pipeline, item: WorkItem) -> None:
             session.add(delivery)
     study, _ = _about(session, item)
     if study is not None:
+        session.refresh(study, with_for_update=True)
         if item.kind == WorkKind.REPORT:
             study.remark = ""
         refresh(session, study)
@@ -194,7 +195,8 @@ def resend(pipeline: Pipeline, study_instance_uid: str, destinations: Sequence[P
 
 
 def _study(session: Session, study_instance_uid: str) -> Study:
-    study = session.exec(select(Study).where(Study.study_instance_uid == study_instance_uid)).one_or_none()
+    query = select(Study).where(Study.study_instance_uid == study_instance_uid).with_for_update()
+    study = session.exec(query).one_or_none()
     if study is None:
         raise NotFound(f"no study {study_instance_uid}; `firstread studies` lists them")
     return study

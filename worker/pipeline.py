@@ -8,6 +8,7 @@ what vanished workers held and publishes a hint for all that is due. Nothing her
 """
 
 import socket
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,12 @@ log = get_logger(__name__)
 BATCH_BYTES = 64 << 20
 BATCH_OBJECTS = 64
 """So much is registered in one transaction at most."""
+
+UNREADABLE_SECONDS = 30.0
+"""An arrival that the disk will not give is tried again after so long."""
+
+ALIVE_SECONDS = 5.0
+"""How often a worker that takes work says so."""
 
 
 class Pipeline:
@@ -89,6 +96,8 @@ class Pipeline:
         self.calling_aes = frozenset(calling_aes)
         self.report_iod = report_iod
         self.stopping = stopping
+        self._unreadable_until: dict[str, float] = {}
+        self._alive_at = float("-inf")
         self.record = partial(append, actor=actor)
         self.results = InferenceCommit(work, self.record, quiet_seconds)
         self.reports = ReportCommit(database, work, self.record, make_private(reports_dir), destinations)
@@ -102,13 +111,7 @@ class Pipeline:
         """Register what waits in the spool, oldest first; return how many objects were handled."""
         if self.registration is None:
             raise RuntimeError("this service has no router: it cannot register")
-        arrivals: list[tuple[str, StoredObject]] = []
-        size = 0
-        for path in self.spool.arrivals()[:BATCH_OBJECTS]:
-            arrivals.append((path.stem, read_object(path)))
-            size += arrivals[-1][1].size_bytes
-            if size > BATCH_BYTES:
-                break
+        arrivals = self._read_arrivals()
         if not arrivals:
             return 0
         done = Registered()
@@ -126,6 +129,26 @@ class Pipeline:
         self._announce(done)
         self._wake()
         return len(arrivals)
+
+    def _read_arrivals(self) -> list[tuple[str, StoredObject]]:
+        """Read the headers of a batch; a file that the disk will not give is left for later, its neighbours go on."""
+        arrivals: list[tuple[str, StoredObject]] = []
+        size, now = 0, time.monotonic()
+        for path in self.spool.arrivals():
+            if self._unreadable_until.get(path.stem, 0.0) > now:
+                continue
+            try:
+                stored = read_object(path)
+            except OSError as error:
+                self._unreadable_until[path.stem] = now + UNREADABLE_SECONDS
+                log.warning("arrival_not_readable", spool_name=path.stem, error=str(error), todo="look at the disk")
+                continue
+            self._unreadable_until.pop(path.stem, None)
+            arrivals.append((path.stem, stored))
+            size += stored.size_bytes
+            if size > BATCH_BYTES or len(arrivals) == BATCH_OBJECTS:
+                break
+        return arrivals
 
     def _announce(self, done: Registered) -> None:
         for instance, modality in done.fresh:
@@ -167,9 +190,9 @@ class Pipeline:
 
     def infer(self, model: str, classifier: "Classifier", reader: Reader) -> int:
         """Classify what is owed to a model, across studies, until nothing is due; return how many instances."""
-        self._alive("inference")
         total = 0
         while not self.stopping():
+            self._alive("inference")
             claims = self.work.claim(WorkKind.INFER, lane=model, limit=classifier.max_batch)
             if not claims:
                 break
@@ -182,6 +205,9 @@ class Pipeline:
 
     def _alive(self, service: str) -> None:
         """Write that a service takes work; the worklist says so when none has for a while."""
+        if time.monotonic() - self._alive_at < ALIVE_SECONDS:
+            return
+        self._alive_at = time.monotonic()
         with self.database.write() as session:
             session.merge(Heartbeat(service=f"{service} {socket.gethostname()}", at=utc_now()))
 
@@ -300,7 +326,7 @@ class Pipeline:
         if item.kind == WorkKind.INFER:
             instance = session.exec(select(Instance).where(Instance.id == item.subject_id)).one()
             self.results.fail_instance(session, instance, error, item.lane)
-            study = session.exec(select(Study).where(Study.id == instance.study_id)).one()
+            study = session.exec(select(Study).where(Study.id == instance.study_id).with_for_update()).one()
             refresh(session, study)
             self.results.owe_report(session, study)
             return
@@ -309,7 +335,7 @@ class Pipeline:
                 session, session.exec(select(Delivery).where(Delivery.id == item.subject_id)).one(), error
             )
         else:
-            study = session.exec(select(Study).where(Study.id == item.subject_id)).one()
+            study = session.exec(select(Study).where(Study.id == item.subject_id).with_for_update()).one()
             study.remark = f"no report could be made: {error}"
             refresh(session, study)
             self.record(session, "report.failed", study.study_instance_uid, {"error": error})

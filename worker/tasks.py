@@ -6,8 +6,12 @@ there is no retry here.
 
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker import bootstrap
 from worker.celery_app import app, settings, stopping
@@ -64,12 +68,24 @@ runtime = Runtime()
 
 
 @app.task(name="firstread.inference")  # type: ignore[untyped-decorator]
-def inference(model: str) -> int:
-    """Classify all that is owed to `model` (`name@version`); return how many instances."""
-    return runtime.pipeline.infer(model, runtime.classifier(model), runtime.reader)
+def inference(model: str) -> None:
+    """Classify all that is owed to `model` (`name@version`)."""
+    with _database_may_be_away():
+        runtime.pipeline.infer(model, runtime.classifier(model), runtime.reader)
 
 
 @app.task(name="firstread.delivery")  # type: ignore[untyped-decorator]
-def delivery() -> int:
-    """Make the reports that are due and deliver what is owed; return how many pieces of work."""
-    return runtime.pipeline.report() + runtime.pipeline.deliver()
+def delivery() -> None:
+    """Make the reports that are due and deliver what is owed."""
+    with _database_may_be_away():
+        runtime.pipeline.report()
+        runtime.pipeline.deliver()
+
+
+@contextmanager
+def _database_may_be_away() -> Iterator[None]:
+    """End a task quietly when the database is away: what it held is owed again when its lease ends."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        log.warning("database_away", error=str(error).partition("\n")[0][:200], todo="work goes on when it is back")

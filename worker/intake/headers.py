@@ -99,7 +99,7 @@ def read_object(path: Path) -> StoredObject:
         sop_class_uid=str(meta.get("MediaStorageSOPClassUID", "")),
         sop_instance_uid=str(meta.get("MediaStorageSOPInstanceUID", "")),
         transfer_syntax_uid=transfer_syntax,
-        calling_ae=str(meta.get("SourceApplicationEntityTitle", "")).strip(),
+        calling_ae=text(meta, "SourceApplicationEntityTitle", 16),
         sha256=sha256,
         dataset_sha256=dataset_sha256,
         size_bytes=size,

@@ -17,6 +17,9 @@ from worker.intake.routing import Router
 from worker.intake.spool import received_at
 from worker.intake.work import Work
 
+NO_IMAGES = ("", "SR", "PR", "KO", "DOC")
+"""Modalities that say nothing of the study: that of its first image does."""
+
 Record = Callable[[Session, str, str, Mapping[str, Any]], object]
 """Writes an audit event: (session, action, subject, detail)."""
 
@@ -176,6 +179,11 @@ class Registration:
             )
             session.add(study)
             session.flush()
+        elif text(stored.header, "PatientID") and not study.patient_id:
+            _identify(study, stored)
+            remark = "; ".join(filter(None, (remark, "an earlier object of the study has no PatientID")))
+        if study.modality in NO_IMAGES:
+            study.modality = text(stored.header, "Modality", 16) or study.modality
         return study, remark
 
     def _series(self, session: Session, study: Study, stored: StoredObject) -> Series:
@@ -211,7 +219,7 @@ class Registration:
             return Verdict(InstanceStatus.NOT_ELIGIBLE, decision.reason)
         remark = decision.remark
         if text(stored.header, "PatientID") != study.patient_id:
-            remark = "; ".join(filter(None, (remark, "another object of the study has no PatientID")))
+            remark = "; ".join(filter(None, (remark, "it has no PatientID, others of the study have one")))
         return Verdict(InstanceStatus.PENDING, remark=remark, models=decision.models, reportable=True)
 
     @staticmethod
@@ -236,6 +244,14 @@ class Registration:
                 False,
             )
         return "", True
+
+
+def _identify(study: Study, stored: StoredObject) -> None:
+    """Fill in what the objects of a study that came before did not say; what they said stays."""
+    study.patient_id = text(stored.header, "PatientID")
+    study.patient_name = study.patient_name or text(stored.header, "PatientName")
+    study.accession_number = study.accession_number or text(stored.header, "AccessionNumber")
+    study.study_description = study.study_description or text(stored.header, "StudyDescription")
 
 
 def _id(row: Study | Series | Instance) -> int:

@@ -368,3 +368,41 @@ def test_no_log_line_names_a_patient(
     out, err = capfd.readouterr()
     assert "registered" in out + err
     assert "secret" not in (out + err).lower()
+
+
+def test_a_study_that_began_without_an_identity_gets_it_from_its_first_film(
+    pipeline: Pipeline, classifier: FakeClassifier, sent: list[str]
+) -> None:
+    ds = bright()
+    first = film(Modality="SR", PatientID="", PatientName="", AccessionNumber="", PixelData=None)
+    first.StudyInstanceUID = ds.StudyInstanceUID
+    spool_object(pipeline.spool, first)
+    spool_object(pipeline.spool, ds)
+    run(pipeline, classifier)
+    study = document(pipeline, ds)
+    assert (study["patient_id"], study["patient_name"], study["modality"]) == ("P1", "Doe^Jane", "DX")
+    assert "no PatientID" in study["reason"]
+
+
+def test_an_arrival_that_the_disk_will_not_give_stops_nobody_else(
+    pipeline: Pipeline, classifier: FakeClassifier, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker import pipeline as module
+
+    bad = spool_object(pipeline.spool, bright())
+    spool_object(pipeline.spool, bright())
+    read = module.read_object
+
+    def broken(path: Path) -> Any:
+        if path.stem == bad:
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(module, "read_object", broken)
+    run(pipeline, classifier)
+    assert [i.status for i in rows(pipeline, Instance)] == ["classified"]
+    monkeypatch.setattr(module, "read_object", read)
+    assert reconcile(pipeline.database, pipeline.spool).as_json()["pending"] == 1
+    monkeypatch.setattr(module.time, "monotonic", lambda: 1e9)
+    run(pipeline, classifier)
+    assert len(rows(pipeline, Instance)) == 2

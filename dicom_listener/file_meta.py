@@ -3,8 +3,8 @@
 import struct
 from importlib.metadata import version
 
-IMPLEMENTATION_CLASS_UID = "2.25.146897049563585766593486175816527262859"
-"""Names this software (PS3.7 D.3.3.2): UUID-derived (PS3.5 B.2), the same in all that firstread writes."""
+from worker.uids import IMPLEMENTATION_CLASS_UID
+
 IMPLEMENTATION_VERSION_NAME = f"FIRSTREAD_{version('firstread')}"[:16]
 
 _LONG = struct.Struct("<HH2sHL")

@@ -8,11 +8,12 @@ from typing import Protocol
 
 from dicom_listener.dimse_status import ACCEPTED, BAD_INSTANCE_UID, NO_DATA_SET, NO_STORAGE_CLASS, UNEXPECTED, Answer
 from dicom_listener.file_meta import encode_head
-from dicom_listener.negotiation import is_storage, is_uid
+from dicom_listener.negotiation import is_storage
 from dicom_listener.reception import Reception
 from worker.intake.spool import Spool
 from worker.logs import get_logger
 from worker.metrics import store_seconds
+from worker.uids import is_uid
 
 log = get_logger(__name__)
 

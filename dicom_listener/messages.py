@@ -18,9 +18,9 @@ from dicom_listener.command_set import (
 )
 from dicom_listener.dimse_status import NOT_SERVED
 from dicom_listener.handlers import Drain, Handlers, Operation, StoreRequest
-from dicom_listener.negotiation import is_uid
 from worker.errors import ProtocolError
 from worker.logs import get_logger
+from worker.uids import is_uid
 
 log = get_logger(__name__)
 

@@ -4,13 +4,14 @@ Storage of everything, in every encoding: an object that nothing here can decode
 than refused where nobody looks.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 
 from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification
+
+from worker.uids import is_uid
 
 STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 """New Storage SOP Classes are numbered below this, also those that this release has not heard of."""
@@ -29,12 +30,6 @@ _NOT_FOR_DATA_SETS = (
     "1.2.840.10008.1.2.6.2",  # XML Encoding
     "1.2.840.10008.1.2.7.",  # SMPTE ST 2110: real-time video streams, never on an association
 )
-_UID = re.compile(r"[0-9.]{1,64}")
-
-
-def is_uid(text: str) -> bool:
-    """Say whether `text` is made of 1 to 64 digits and dots: what may be stored, answered with and logged."""
-    return _UID.fullmatch(text) is not None
 
 
 def is_storage(uid: str) -> bool:

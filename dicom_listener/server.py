@@ -13,12 +13,13 @@ from pynetdicom import AE, _config
 from pynetdicom.transport import AssociationServer as PynetdicomServer
 
 from dicom_listener.association import ListenerAssociation
-from dicom_listener.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_listener.file_meta import IMPLEMENTATION_VERSION_NAME
 from dicom_listener.handlers import Handlers
 from dicom_listener.transport import MAX_PDU_LENGTH
 from worker.errors import SettingsError, StartError
 from worker.intake.spool import Spool
 from worker.logs import get_logger
+from worker.uids import IMPLEMENTATION_CLASS_UID
 
 log = get_logger(__name__)
 

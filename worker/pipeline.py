@@ -23,12 +23,13 @@ from worker.audit.log import append
 from worker.config import Peer
 from worker.database import Database, Delivery, Heartbeat, Instance, Study, WorkItem, WorkKind, utc_now
 from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
+from worker.files import make_private
 from worker.inference.classify import Reader, Task, classify
 from worker.inference_commit import InferenceCommit
-from worker.intake.headers import StoredObject, read_header, read_object
+from worker.intake.headers import StoredObject, read_object
 from worker.intake.registration import Registered, Registration
 from worker.intake.routing import Router
-from worker.intake.spool import Spool, make_private
+from worker.intake.spool import Spool
 from worker.intake.work import Claim, Work
 from worker.logs import get_logger
 from worker.report_commit import ReportCommit
@@ -243,7 +244,7 @@ class Pipeline:
                 return
         with metrics.stage_seconds.labels(stage="report").time():
             dataset = structured_report.build(
-                gathered.result(iod=self.report_iod, created_at=claim.created_at, read_header=self._header)
+                gathered.result(iod=self.report_iod, created_at=claim.created_at, header_of=self._header)
             )
             relative = f"{gathered.study_id:08d}/{gathered.generation:04d}-{dataset.SOPInstanceUID}.dcm"
             path = self.reports.reports_dir / relative
@@ -259,9 +260,9 @@ class Pipeline:
             self.reports.keep(session, study, gathered, dataset, relative)
         log.info("report_stored", sop_instance_uid=dataset.SOPInstanceUID, generation=gathered.generation)
 
-    def _header(self, instance: Instance) -> Dataset:
-        path = self.spool.path(instance.spool_name)
-        return Dataset() if path is None else read_header(path)
+    def _header(self, instance: Instance) -> Path | Dataset:
+        """Return where the patient's and the study's attributes are read from, byte for byte as they were sent."""
+        return self.spool.path(instance.spool_name) or Dataset()
 
     # ---- delivery
 

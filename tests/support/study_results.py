@@ -9,7 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from worker.reporting.study_result import Algorithm, Evidence, ReportedFinding, StudyResult
-from worker.reporting.uids import derived_uid, is_uid
+from worker.uids import derived_uid, is_uid
 
 ALGORITHM = Algorithm("chest_xray", "1.0.0", "ab" * 32)
 CREATED_AT = datetime(2026, 11, 20, 15, 5, 0, 250000, tzinfo=UTC)

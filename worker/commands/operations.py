@@ -12,8 +12,8 @@ from worker.commands.model_files import header_of
 from worker.commands.output import err, print_json, print_table, say
 from worker.config import Settings, config_file, load_settings
 from worker.errors import NotFound
-from worker.intake.headers import is_uid
 from worker.pipeline import Pipeline
+from worker.uids import is_uid
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

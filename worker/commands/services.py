@@ -17,7 +17,7 @@ from worker.commands.output import say
 from worker.config import Settings, load_settings, unknown_names
 from worker.database import Database
 from worker.errors import SchemaOwed, SettingsError
-from worker.intake.spool import make_private
+from worker.files import make_private
 from worker.logs import configure_logs, get_logger
 
 log = get_logger(__name__)

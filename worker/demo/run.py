@@ -25,7 +25,8 @@ from worker.demo.stand_in_pacs import StandInPacs
 from worker.demo.verdict import Document, Verdict, judge
 from worker.demo.view import View
 from worker.errors import StartError
-from worker.intake.spool import Spool, make_private
+from worker.files import make_private
+from worker.intake.spool import Spool
 from worker.logs import configure_logs
 from worker.reconcile import reconcile
 from worker.reporting.pacs import SendOutcome, send_files

@@ -11,7 +11,7 @@ from pynetdicom.presentation import AllStoragePresentationContexts
 from pynetdicom.sop_class import Verification
 
 from worker.config import Peer
-from worker.intake.spool import make_private
+from worker.files import make_private
 
 SUCCESS, OUT_OF_RESOURCES, INVALID_INSTANCE = 0x0000, 0xA700, 0x0117
 """DIMSE status (DICOM PS3.4 B.2.3, PS3.7 C.5)."""

@@ -7,14 +7,12 @@ is inflated up to a limit, nesting ends where Python's stack does.
 
 import contextlib
 import hashlib
-import re
 import warnings
 import zlib
 from dataclasses import dataclass, field
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import UUID
 
 from pydicom.charset import convert_encodings
 from pydicom.dataelem import DataElement, RawDataElement
@@ -40,8 +38,6 @@ META_LIMIT = 1 << 16
 
 PREFIX_BYTES = 128 + 4 + 12
 """Preamble, `DICM` and the element that says how long the file meta information is (PS3.10 7.1)."""
-
-UID_FORM = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -125,17 +121,6 @@ def text(header: Dataset, keyword: str, limit: int = 1024) -> str:
         return "" if value is None else "".join(c for c in str(value) if c.isprintable()).strip()[:limit]
     except Exception:  # noqa: BLE001 - a value that cannot be decoded counts as absent
         return ""
-
-
-def stand_in_uid(*parts: str) -> str:
-    """Return a UID for what has none: 2.25 and 128 bits of a SHA-256 (PS3.5 B.2), the same for the same parts."""
-    digest = hashlib.sha256("\0".join(parts).encode()).digest()
-    return f"2.25.{UUID(bytes=digest[:16], version=4).int}"
-
-
-def is_uid(value: str) -> bool:
-    """Say whether a value can be taken as a UID: 1 to 64 digits and dots."""
-    return UID_FORM.fullmatch(value) is not None
 
 
 def _own_meta(path: Path) -> tuple[Dataset, int]:

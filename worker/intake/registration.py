@@ -12,10 +12,11 @@ from typing import Any
 from sqlmodel import Session, select
 
 from worker.database import Instance, InstanceStatus, Series, Study, WorkKind
-from worker.intake.headers import StoredObject, is_uid, stand_in_uid, text
+from worker.intake.headers import StoredObject, text
 from worker.intake.routing import Router
 from worker.intake.spool import received_at
 from worker.intake.work import Work
+from worker.uids import derived_uid, is_uid
 
 NO_IMAGES = ("", "SR", "PR", "KO", "DOC")
 """Modalities that say nothing of the study: that of its first image does."""
@@ -82,7 +83,7 @@ class Registration:
         """Register one object of the spool in the caller's transaction."""
         sop_instance_uid = stored.sop_instance_uid
         if not is_uid(sop_instance_uid):
-            sop_instance_uid = stand_in_uid("instance", stored.dataset_sha256)
+            sop_instance_uid = derived_uid("stand-in", "instance", stored.dataset_sha256)
         if session.exec(select(Instance.id).where(Instance.spool_name == name)).first() is not None:
             done.file_away.append(name)  # committed before a crash that came before the move
             return
@@ -161,7 +162,7 @@ class Registration:
         uid, remark = text(stored.header, "StudyInstanceUID"), ""
         if not is_uid(uid):
             said = f"{uid[:64]!r} is no UID" if uid else "absent"
-            uid = stand_in_uid("study", stored.dataset_sha256)
+            uid = derived_uid("stand-in", "study", stored.dataset_sha256)
             remark = f"StudyInstanceUID {said}: a stand-in was made from the digest of the data set"
         study = session.exec(select(Study).where(Study.study_instance_uid == uid).with_for_update()).one_or_none()
         if study is None:
@@ -189,7 +190,7 @@ class Registration:
     def _series(self, session: Session, study: Study, stored: StoredObject) -> Series:
         uid = text(stored.header, "SeriesInstanceUID")
         if not is_uid(uid):
-            uid = stand_in_uid("series", study.study_instance_uid, stored.dataset_sha256)
+            uid = derived_uid("stand-in", "series", study.study_instance_uid, stored.dataset_sha256)
         series = session.exec(
             select(Series).where(Series.study_id == study.id, Series.series_instance_uid == uid)
         ).one_or_none()

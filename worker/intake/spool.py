@@ -16,27 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from worker.files import make_private, sync_directory
+
 PART = ".part"
 DCM = ".dcm"
 _TIME = "%Y%m%dT%H%M%S"
-
-
-def make_private(directory: Path) -> Path:
-    """Make a directory, and those of its parents that are missing, readable by nobody else; their names are durable."""
-    if not directory.is_dir():
-        make_private(directory.parent)
-        directory.mkdir(mode=0o700, exist_ok=True)
-        sync_directory(directory.parent)
-    return directory
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def new_name() -> str:

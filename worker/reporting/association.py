@@ -11,7 +11,7 @@ from pynetdicom.transport import AssociationSocket
 from worker.config import Peer
 from worker.errors import PeerUnreachable
 from worker.reporting.software import implementation_version_name
-from worker.reporting.uids import IMPLEMENTATION_CLASS_UID
+from worker.uids import IMPLEMENTATION_CLASS_UID
 
 CONNECT_SECONDS = 5.0
 DIMSE_SECONDS = 30.0

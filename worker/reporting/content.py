@@ -15,7 +15,7 @@ from pydicom.uid import UID
 
 from worker.errors import ReportError
 from worker.reporting.study_result import Algorithm, Evidence, ReportedFinding, StudyResult
-from worker.reporting.uids import derived_uid, is_valid_uid
+from worker.uids import derived_uid, is_valid_uid
 
 MANUFACTURER = "firstread"
 PRIVATE_SCHEME = "99FIRSTREAD"

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -41,8 +42,8 @@ class Gathered:
     sha256: str
     said_before: bool
 
-    def result(self, *, iod: Iod, created_at: datetime, read_header: Callable[[Instance], Dataset]) -> StudyResult:
-        """Return the input of `structured_report.build`; headers are read now, from the spool."""
+    def result(self, *, iod: Iod, created_at: datetime, header_of: Callable[[Instance], Path | Dataset]) -> StudyResult:
+        """Return the input of `structured_report.build`; `header_of` says where an instance's header is."""
         return StudyResult(
             study_instance_uid=self.study_instance_uid,
             generation=self.generation,
@@ -55,7 +56,7 @@ class Gathered:
                     series_instance_uid=series.series_instance_uid,
                     status="classified" if instance.status == InstanceStatus.CLASSIFIED else "failed",
                     reason=instance.reason,
-                    header=read_header(instance),
+                    header=header_of(instance),
                 )
                 for instance, series in self.instances
             ),

@@ -23,11 +23,12 @@ from pydicom.uid import (
 )
 
 from worker.errors import ReportError
+from worker.files import sync_directory
 from worker.reporting.content import MANUFACTURER, PRIVATE_SCHEME, can_refer_to, content_tree, describe, plain
 from worker.reporting.identity import identity, read_header, time_zone
 from worker.reporting.software import implementation_version_name, software_version
 from worker.reporting.study_result import Algorithm, Evidence, Iod, Priority, ReportedFinding, StudyResult
-from worker.reporting.uids import IMPLEMENTATION_CLASS_UID, derived_uid, is_uid, is_valid_uid
+from worker.uids import IMPLEMENTATION_CLASS_UID, derived_uid, is_uid, is_valid_uid
 
 __all__ = [
     "Algorithm", "Evidence", "Iod", "Priority", "ReportedFinding", "StudyResult", "build", "report_uid", "series_uid",
@@ -116,11 +117,7 @@ def write(dataset: Dataset, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
         raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)
 
 
 def _distinct(result: StudyResult) -> list[Evidence]:

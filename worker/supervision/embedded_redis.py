@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from worker.errors import StartError
-from worker.intake.spool import make_private
+from worker.files import make_private
 from worker.supervision.processes import describe_exit, finish, has_ended, spawn
 
 SOCKET_NAME = "redis.sock"

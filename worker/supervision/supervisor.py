@@ -18,7 +18,7 @@ from prometheus_client import multiprocess
 
 from worker.config import Peer, Settings
 from worker.errors import StartError
-from worker.intake.spool import make_private
+from worker.files import make_private
 from worker.logs import get_logger
 from worker.supervision.addresses import Addresses, SaidAddresses, port_is_free
 from worker.supervision.embedded_redis import EmbeddedRedis

@@ -6,7 +6,8 @@ import pydicom
 import pytest
 from pydicom.filereader import read_preamble
 
-from dicom_listener.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, encode_head
+from dicom_listener.file_meta import IMPLEMENTATION_VERSION_NAME, encode_head
+from worker.uids import IMPLEMENTATION_CLASS_UID
 
 
 @pytest.mark.parametrize("calling_ae", ["A", "EVEN", "SIXTEEN_CHARS_AE"])
@@ -33,8 +34,6 @@ def test_it_is_read_back(calling_ae: str, instance: str) -> None:
     assert meta.ReceivingApplicationEntityTitle == "FIRSTREAD"
 
 
-def test_the_implementation_is_named_as_in_all_that_firstread_writes() -> None:
-    from worker.reporting.uids import IMPLEMENTATION_CLASS_UID as REPORTS
-
-    assert IMPLEMENTATION_CLASS_UID == REPORTS
+def test_the_implementation_keeps_its_name() -> None:
+    assert IMPLEMENTATION_CLASS_UID == "2.25.146897049563585766593486175816527262859"
     assert len(IMPLEMENTATION_VERSION_NAME) <= 16

@@ -6,7 +6,8 @@ from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
-from dicom_listener.negotiation import choose_transfer_syntax, is_storage, is_uid, supported
+from dicom_listener.negotiation import choose_transfer_syntax, is_storage, supported
+from worker.uids import is_uid
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"

@@ -19,7 +19,7 @@ from pydicom.uid import (
 
 from tests.support.objects import film, prefix, save
 from worker.errors import UnreadableObject
-from worker.intake.headers import HEADER_LIMIT, is_uid, read_header, read_object, stand_in_uid, text
+from worker.intake.headers import HEADER_LIMIT, read_header, read_object, text
 
 
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
@@ -103,17 +103,6 @@ def test_text_is_one_clean_line() -> None:
     assert text(ds, "StudyDescription").startswith("twolines xxx")
     assert len(text(ds, "StudyDescription")) == 1024
     assert text(ds, "PatientName") == ""
-
-
-def test_uids() -> None:
-    assert is_uid("1.2.840.10008.1.1")
-    assert not is_uid("../../etc/passwd")
-    assert not is_uid("")
-    assert not is_uid("1" * 65)
-    made = stand_in_uid("study", "abc")
-    assert made == stand_in_uid("study", "abc") != stand_in_uid("series", "abc")
-    assert made.startswith("2.25.")
-    assert is_uid(made)
 
 
 @pytest.mark.real_scans

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.intake import spool as spool_module
-from worker.intake.spool import Spool, make_private, new_name, received_at
+from worker.intake.spool import Spool, new_name, received_at
 
 
 @pytest.fixture
@@ -57,12 +57,6 @@ def test_nobody_else_reads_it(tmp_path: Path) -> None:
     assert [mode(directory) for directory in directories] == [0o700] * 4
 
 
-def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    make_private(tmp_path)
-    assert mode(tmp_path) == 0o755
-
-
 def test_the_bytes_are_durable_before_the_name_and_the_name_before_commit_returns(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,15 +75,6 @@ def test_the_bytes_are_durable_before_the_name_and_the_name_before_commit_return
     monkeypatch.setattr(Path, "rename", rename)
     store(spool)
     assert steps == ["file", "rename", "directory"]
-
-
-def test_new_directories_are_durable_in_their_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[Path] = []
-    monkeypatch.setattr(spool_module, "sync_directory", synced.append)
-    make_private(tmp_path / "a" / "b")
-    assert synced == [tmp_path, tmp_path / "a"]
-    make_private(tmp_path / "a" / "b")
-    assert len(synced) == 2
 
 
 def test_what_is_not_committed_leaves_nothing(spool: Spool) -> None:

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.reporting.uids import derived_uid, is_uid, is_valid_uid
+from worker.uids import derived_uid, is_uid, is_valid_uid
 
 
 @given(st.lists(st.text() | st.integers()))

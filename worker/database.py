@@ -52,6 +52,17 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class CleanText(TypeDecorator[str]):
+    """Text that every database takes: PostgreSQL has no NUL, UTF-8 no lone surrogate."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        """Drop what cannot be stored."""
+        return None if value is None else value.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 class InstanceStatus(StrEnum):
     """What the AI made of an instance, and of a study."""
 
@@ -96,7 +107,7 @@ def _json(**kwargs: Any) -> Any:
 
 
 def _text(**kwargs: Any) -> Any:
-    return Field(default="", sa_type=sa.Text, **kwargs)
+    return Field(default="", sa_type=CleanText, **kwargs)
 
 
 class Study(SQLModel, table=True):
@@ -118,6 +129,8 @@ class Study(SQLModel, table=True):
     priority: str = _text()
     reason: str = _text()
     remark: str = _text()
+    report_error: str = _text()
+    """Why no report of the newest generation could be made; empty when one could."""
     rank: int = Field(default=0)
     """Place in the worklist: immediate 0, urgent 1, failed 2, routine 3, pending 4, none 5."""
     generation: int = Field(default=0)
@@ -229,7 +242,7 @@ class Delivery(SQLModel, table=True):
     destination: str
     status: str
     attempts: int = Field(default=0)
-    last_error: str | None = Field(default=None, sa_type=sa.Text)
+    last_error: str | None = Field(default=None, sa_type=CleanText)
     sent_sop_class_uid: str = _text()
     delivered_at: datetime | None = _moment(default=None)
 
@@ -240,7 +253,22 @@ class WorkItem(SQLModel, table=True):
     __tablename__: ClassVar[str] = "work_item"
     __table_args__: ClassVar[Any] = (
         sa.UniqueConstraint("kind", "subject"),
-        sa.Index("ix_work_item_claim", "state", "kind", "lane", "not_before"),
+        # A claim walks the owed rows of its lane in order; what is done long ago is not in the index at all.
+        sa.Index(
+            "ix_work_item_owed",
+            "kind",
+            "lane",
+            "id",
+            postgresql_where=sa.text("state = 'owed'"),
+            sqlite_where=sa.text("state = 'owed'"),
+        ),
+        sa.Index(
+            "ix_work_item_leased",
+            "lease_until",
+            postgresql_where=sa.text("state = 'leased'"),
+            sqlite_where=sa.text("state = 'leased'"),
+        ),
+        sa.Index("ix_work_item_subject", "subject_id", "kind"),
     )
     id: int | None = Field(default=None, primary_key=True)
     kind: str
@@ -248,7 +276,7 @@ class WorkItem(SQLModel, table=True):
     """Where it waits: `name@version` of the model for inference, the destination for delivery, else empty."""
     subject: str
     """What the work is about, unique for a kind: `instance 17 chest@1.0.0`, `study 3 generation 1`, `delivery 9`."""
-    subject_id: int = Field(index=True)
+    subject_id: int
     state: str = Field(default=WorkState.OWED)
     attempts: int = Field(default=0)
     lost_leases: int = Field(default=0)
@@ -259,7 +287,7 @@ class WorkItem(SQLModel, table=True):
     """Fencing token: grows with each claim; only the newest holder may finish the work."""
     lease_until: datetime | None = _moment(default=None)
     not_before: datetime = _moment()
-    last_error: str | None = Field(default=None, sa_type=sa.Text)
+    last_error: str | None = Field(default=None, sa_type=CleanText)
     created_at: datetime = _moment()
     finished_at: datetime | None = _moment(default=None)
 
@@ -285,6 +313,11 @@ class Heartbeat(SQLModel, table=True):
     __tablename__: ClassVar[str] = "heartbeat"
     service: str = Field(primary_key=True)
     at: datetime = _moment()
+
+
+def is_away(error: BaseException) -> bool:
+    """Say whether an error means that the database cannot be reached or asks to try again, not that it said no."""
+    return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
 
 
 class Database:

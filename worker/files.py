@@ -5,7 +5,11 @@ from pathlib import Path
 
 
 def make_private(directory: Path) -> Path:
-    """Make a directory, and those of its parents that are missing, readable by nobody else; their names are durable."""
+    """Make a directory that is missing, and its missing parents, readable by nobody else (0700), their names durable.
+
+    One that is there is left exactly as it is, mode and owner included, and so are the parents that are there: whoever
+    made it decided who may read it.
+    """
     if not directory.is_dir():
         make_private(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)

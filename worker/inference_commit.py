@@ -1,7 +1,7 @@
 """The commit of a batch: predictions, audit events, the state of the studies, the owed reports; all or nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -52,31 +52,31 @@ class InferenceCommit:
 
     def commit(self, claims: Sequence[Claim], outcomes: Sequence[Outcome], classifier: "Classifier") -> None:
         """Write the outcomes of the claims that are still ours, in one transaction."""
+        subjects = [claim.subject_id for claim in claims]
+        settled: list[Outcome] = []
         with self.work.database.write() as session:
-            instances = {
-                instance.id: instance
-                for instance in session.exec(
-                    select(Instance).where(col(Instance.id).in_([claim.subject_id for claim in claims]))
-                )
-            }
             # The studies are locked in one order, so that two workers with results of one study cannot both believe
-            # that the other's is still missing, nor wait for each other for ever.
+            # that the other's is still missing, nor wait for each other for ever. What they hold is read after that.
             studies = session.exec(
                 select(Study)
-                .where(col(Study.id).in_({instance.study_id for instance in instances.values()}))
+                .where(col(Study.id).in_(select(Instance.study_id).where(col(Instance.id).in_(subjects))))
                 .order_by(col(Study.id))
                 .with_for_update()
             ).all()
-            self._model_version(session, classifier.card)
+            held = session.exec(select(Instance).where(col(Instance.id).in_(subjects))).all()
+            instances = {instance.id: instance for instance in held}
+            self.model_version(session, classifier.card)
             for claim, outcome in zip(claims, outcomes, strict=True):
                 try:
                     self._settle(session, claim, outcome, instances[claim.subject_id], classifier)
                 except LeaseLost as error:
                     log.warning("result_dropped", work=claim.id, error=str(error))
+                else:
+                    settled.append(outcome)
             for study in studies:
                 refresh(session, study)
                 self.owe_report(session, study)
-        _count(outcomes, classifier)
+        _count(settled, classifier)
 
     def _settle(
         self,
@@ -108,7 +108,7 @@ class InferenceCommit:
     ) -> None:
         card = classifier.card
         probabilities = outcome.probabilities or {}
-        version = self._model_version(session, card)
+        version = self.model_version(session, card)
         prediction = session.exec(
             select(Prediction).where(Prediction.instance_id == instance.id, Prediction.model_version_id == version.id)
         ).one_or_none()
@@ -186,8 +186,12 @@ class InferenceCommit:
                 WorkKind.REPORT,
                 f"study {study.id} generation {study.generation + 1}",
                 study.id or 0,
-                not_before=study.last_received_at + self.quiet,
+                not_before=self.quiet_at(study),
             )
+
+    def quiet_at(self, study: Study) -> datetime:
+        """Return when a study will have been quiet for long enough."""
+        return study.last_received_at + self.quiet
 
     def hold_report(self, session: Session, study: Study) -> None:
         """Let an owed report wait: the study has just received something."""
@@ -198,10 +202,17 @@ class InferenceCommit:
                 col(WorkItem.subject_id) == study.id,
                 col(WorkItem.state) == WorkState.OWED,
             )
-            .values(not_before=study.last_received_at + self.quiet)
+            .values(not_before=self.quiet_at(study))
         )
 
-    def _model_version(self, session: Session, card: "Card") -> ModelVersion:
+    def model_version(self, session: Session, card: "Card") -> ModelVersion:
+        """Return the row of a model, made when it first classifies here.
+
+        Raises
+        ------
+        PackageError
+            When other weights have classified under this name and version before.
+        """
         version = session.exec(
             select(ModelVersion).where(ModelVersion.name == card.name, ModelVersion.version == card.version)
         ).one_or_none()
@@ -229,7 +240,6 @@ def _count(outcomes: Sequence[Outcome], classifier: "Classifier") -> None:
         if outcome.probabilities is None:
             continue
         metrics.stage_seconds.labels(stage="inference").observe(outcome.inference_seconds)
-        metrics.batch_size.observe(outcome.batch_size)
         flagged = classifier.card.flagged(outcome.probabilities)
         for label, probability in outcome.probabilities.items():
             labels = {"model": name, "version": version, "label": label}

@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import sys
+import traceback
+from pathlib import Path
 from typing import Any, Literal
 
 import structlog
@@ -83,3 +85,10 @@ def configure_logs(service: str, log_format: Literal["auto", "console", "json"] 
 def get_logger(name: str) -> Any:
     """Return a logger; `name` is the module that speaks."""
     return structlog.get_logger(module=name)
+
+
+def where(error: BaseException) -> str:
+    """Return the type of an error and the line it comes from; its words may quote values, of patients too."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
 
+from worker.logs import get_logger
+
+log = get_logger(__name__)
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 instances_received = Counter(
@@ -62,6 +66,19 @@ def registry() -> CollectorRegistry:
 
 
 def serve(port: int, host: str = "127.0.0.1") -> None:
-    """Serve this process's metrics at `http://host:port/metrics`; port 0 means off."""
-    if port:
+    """Serve this process's metrics at `http://host:port/metrics`; port 0 means off.
+
+    Where the port cannot be had the log says so and the service goes on: metrics are no reason to stop work.
+    """
+    if not port:
+        return
+    try:
         start_http_server(port, addr=host, registry=registry())
+    except OSError as error:
+        log.warning(
+            "metrics_not_served",
+            host=host,
+            port=port,
+            error=str(error),
+            fix="set FIRSTREAD_METRICS_PORT to a free port",
+        )

@@ -21,7 +21,7 @@ from worker.database import (
 )
 from worker.errors import NotFound
 from worker.pipeline import Pipeline
-from worker.study_state import refresh
+from worker.study_state import locked, refresh
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,10 @@ def quarantine_retry(pipeline: Pipeline, work_id: int) -> Quarantined:
     """
     with pipeline.database.write() as session:
         item = session.get(WorkItem, work_id)
+        study = _about(session, item)[0] if item else None
+        if study is not None:
+            locked(session, study.id or 0)
+            session.refresh(item, with_for_update=True)
         if item is None or item.state != WorkState.QUARANTINED:
             raise NotFound(f"no work {work_id} in quarantine; `firstread quarantine list` shows what is")
         described = _quarantined(session, item)
@@ -96,6 +100,9 @@ def quarantine_retry(pipeline: Pipeline, work_id: int) -> Quarantined:
         session.add(item)
         session.flush()
         _show_pending(session, pipeline, item)
+        if study is not None:
+            study.report_error = "" if item.kind == WorkKind.REPORT else study.report_error
+            refresh(session, study)
         pipeline.record(session, "work.retried", item.subject, {"kind": item.kind, "lane": item.lane})
     return described
 
@@ -112,12 +119,6 @@ def _show_pending(session: Session, pipeline: Pipeline, item: WorkItem) -> None:
         if delivery is not None:
             delivery.status = DeliveryStatus.PENDING
             session.add(delivery)
-    study, _ = _about(session, item)
-    if study is not None:
-        session.refresh(study, with_for_update=True)
-        if item.kind == WorkKind.REPORT:
-            study.remark = ""
-        refresh(session, study)
 
 
 def reprocess(pipeline: Pipeline, study_instance_uid: str, models: Sequence[str] = ()) -> int:

@@ -19,24 +19,24 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from worker import metrics
-from worker.audit.log import append
+from worker.arrivals import Arrivals
+from worker.audit.log import record
 from worker.config import Peer
-from worker.database import Database, Delivery, Heartbeat, Instance, Study, WorkItem, WorkKind, utc_now
+from worker.database import Database, Delivery, Heartbeat, Instance, Study, WorkItem, WorkKind, is_away, utc_now
 from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
 from worker.files import make_private
 from worker.inference.classify import Reader, Task, classify
 from worker.inference_commit import InferenceCommit
-from worker.intake.headers import StoredObject, read_object
-from worker.intake.registration import Registered, Registration
+from worker.intake.registration import Registration
 from worker.intake.routing import Router
 from worker.intake.spool import Spool
 from worker.intake.work import Claim, Work
-from worker.logs import get_logger
+from worker.logs import get_logger, where
 from worker.report_commit import ReportCommit
 from worker.reporting import pacs, structured_report
-from worker.reporting.gathering import gather
+from worker.reporting.gathering import Gathered, gather
 from worker.reporting.study_result import Iod
-from worker.study_state import refresh
+from worker.study_state import locked, refresh
 from worker.wakeups import Wakeups, queue_of
 
 if TYPE_CHECKING:
@@ -44,12 +44,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-BATCH_BYTES = 64 << 20
-BATCH_OBJECTS = 64
-"""So much is registered in one transaction at most."""
-
-UNREADABLE_SECONDS = 30.0
-"""An arrival that the disk will not give is tried again after so long."""
+PATIENCE_SECONDS = 300.0
+"""How long a result is held while the database is away."""
 
 ALIVE_SECONDS = 5.0
 """How often a worker that takes work says so."""
@@ -94,103 +90,54 @@ class Pipeline:
         self.wakeups = wakeups
         self.previews_dir = make_private(previews_dir)
         self.ae_title = ae_title
-        self.calling_aes = frozenset(calling_aes)
         self.report_iod = report_iod
         self.stopping = stopping
-        self._unreadable_until: dict[str, float] = {}
         self._alive_at = float("-inf")
-        self.record = partial(append, actor=actor)
+        self.record = partial(record, actor=actor)
         self.results = InferenceCommit(work, self.record, quiet_seconds)
         self.reports = ReportCommit(database, work, self.record, make_private(reports_dir), destinations)
-        self.registration = (
-            Registration(router, work, self.record, lambda name: spool.path(name) is not None) if router else None
-        )
+        self.arrivals: Arrivals | None = None
+        if router is not None:
+            registration = Registration(router, work, self.record, lambda name: spool.path(name) is not None)
+            self.arrivals = Arrivals(database, spool, registration, self.results, frozenset(calling_aes))
 
     # ---- intake
 
     def register_arrivals(self) -> int:
-        """Register what waits in the spool, oldest first; return how many objects were handled."""
-        if self.registration is None:
+        """Register a batch of what waits in the spool, oldest first; return how many objects were handled."""
+        if self.arrivals is None:
             raise RuntimeError("this service has no router: it cannot register")
-        arrivals = self._read_arrivals()
-        if not arrivals:
-            return 0
-        done = Registered()
-        with metrics.stage_seconds.labels(stage="register").time(), self.database.write() as session:
-            for name, stored in arrivals:
-                self.registration.register(session, name, stored, done)
-            for study_id, study in sorted(done.studies.items()):
-                refresh(session, study)
-                self.results.hold_report(session, study)
-                if study_id in done.failed_images:
-                    self.results.owe_report(session, study)
-        self.spool.file_away(done.file_away)
-        for name in done.discard:
-            self.spool.discard(name)
-        self._announce(done)
-        self._wake()
-        return len(arrivals)
-
-    def _read_arrivals(self) -> list[tuple[str, StoredObject]]:
-        """Read the headers of a batch; a file that the disk will not give is left for later, its neighbours go on."""
-        arrivals: list[tuple[str, StoredObject]] = []
-        size, now = 0, time.monotonic()
-        for path in self.spool.arrivals():
-            if self._unreadable_until.get(path.stem, 0.0) > now:
-                continue
-            try:
-                stored = read_object(path)
-            except OSError as error:
-                self._unreadable_until[path.stem] = now + UNREADABLE_SECONDS
-                log.warning("arrival_not_readable", spool_name=path.stem, error=str(error), todo="look at the disk")
-                continue
-            self._unreadable_until.pop(path.stem, None)
-            arrivals.append((path.stem, stored))
-            size += stored.size_bytes
-            if size > BATCH_BYTES or len(arrivals) == BATCH_OBJECTS:
-                break
-        return arrivals
-
-    def _announce(self, done: Registered) -> None:
-        for instance, modality in done.fresh:
-            calling = instance.calling_ae if instance.calling_ae in self.calling_aes else "other"
-            metrics.instances_received.labels(calling_ae=calling, modality=modality, status=instance.status).inc()
-            log.info(
-                "registered",
-                sop_instance_uid=instance.sop_instance_uid,
-                calling_ae=instance.calling_ae,
-                status=instance.status,
-                reason=instance.reason,
-            )
-        for name in done.discard:
-            log.info("identical_resend", spool_name=name)
+        count, models = self.arrivals.register()
+        self.wakeups.send({queue_of(WorkKind.INFER, model) for model in models})
+        return count
 
     def sweep(self) -> None:
         """Take back what vanished workers held, publish hints for what is due, and show both in the metrics."""
         with self.database.write() as session:
-            for item in self.work.take_back(session):
-                self._gave_up(session, item)
-        self._wake()
+            self.work.take_back(session)
         with self.database.read() as session:
-            pending = self.work.pending(session)
+            lost = self.work.lost_for_good(session)
+            due, pending = self.work.due(session), self.work.pending(session)
+        for item in lost:
+            with self.database.write() as session:
+                study = self._locked_study(session, item.kind, item.subject_id)
+                if error := self.work.give_up_lost(session, item):
+                    self._show_given_up(session, item, study, error)
+        self.wakeups.send({queue_of(one.kind, one.lane) for one in due})
         metrics.work_pending.clear()
         metrics.work_oldest_seconds.clear()
-        for due in pending:
-            metrics.work_pending.labels(kind=due.kind, model=due.lane).set(due.count)
-            age = (utc_now() - due.oldest).total_seconds()
-            metrics.work_oldest_seconds.labels(kind=due.kind, model=due.lane).set(age)
+        for one in pending:
+            metrics.work_pending.labels(kind=one.kind, model=one.lane).set(one.count)
+            age = (utc_now() - one.oldest).total_seconds()
+            metrics.work_oldest_seconds.labels(kind=one.kind, model=one.lane).set(age)
         metrics.spool_free_bytes.set(self.spool.free_bytes())
-
-    def _wake(self) -> None:
-        with self.database.read() as session:
-            queues = {queue_of(due.kind, due.lane) for due in self.work.due(session)}
-        if queues:
-            self.wakeups.send(queues)
 
     # ---- inference
 
     def infer(self, model: str, classifier: "Classifier", reader: Reader) -> int:
         """Classify what is owed to a model, across studies, until nothing is due; return how many instances."""
+        with self.database.write() as session:  # a model that is not the one it was is refused before it costs anybody
+            self.results.model_version(session, classifier.card)
         total = 0
         while not self.stopping():
             self._alive("inference")
@@ -199,10 +146,34 @@ class Pipeline:
                 break
             total += len(claims)
             with self.work.kept(claims):
-                outcomes = classify(self._tasks(claims), classifier, reader)
-                with metrics.stage_seconds.labels(stage="commit").time():
-                    self.results.commit(claims, outcomes, classifier)
+                self._infer(claims, classifier, reader)
         return total
+
+    def _infer(self, claims: Sequence[Claim], classifier: "Classifier", reader: Reader) -> None:
+        try:
+            outcomes = classify(self._tasks(claims), classifier, reader)
+            with metrics.stage_seconds.labels(stage="commit").time():
+                self._patiently(lambda: self.results.commit(claims, outcomes, classifier))
+        except Exception as error:
+            if is_away(error):
+                raise
+            log.error("batch_failed", work=[claim.id for claim in claims], error=where(error))
+            for claim in claims:
+                self._failed(claim, f"the batch failed ({where(error)})", final=False)
+
+    def _patiently(self, write: Callable[[], None]) -> None:
+        """Write a result; while the database is away, hold on to it: only a lost lease makes it worthless."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                write()
+            except SQLAlchemyError as error:
+                if not is_away(error) or self.stopping() or time.monotonic() > deadline:
+                    raise
+                log.warning("result_waits", error=str(error).partition("\n")[0][:200])
+                time.sleep(1.0)
+            else:
+                return
 
     def _alive(self, service: str) -> None:
         """Write that a service takes work; the worklist says so when none has for a while."""
@@ -234,7 +205,7 @@ class Pipeline:
 
     def _report(self, claim: Claim) -> None:
         with self.database.write() as session:
-            study = session.exec(select(Study).where(Study.id == claim.subject_id)).one()
+            study = locked(session, claim.subject_id)
             if study.ai_status == "pending":
                 self.work.put_off(session, claim, "", seconds=1.0, costs_attempt=False)
                 return
@@ -242,22 +213,25 @@ class Pipeline:
             if gathered.said_before:
                 self.work.finish(session, claim)
                 return
-        with metrics.stage_seconds.labels(stage="report").time():
-            dataset = structured_report.build(
-                gathered.result(iod=self.report_iod, created_at=claim.created_at, header_of=self._header)
-            )
-            relative = f"{gathered.study_id:08d}/{gathered.generation:04d}-{dataset.SOPInstanceUID}.dcm"
-            path = self.reports.reports_dir / relative
-            make_private(path.parent)
-            structured_report.write(dataset, path)
+        part = make_private(self.reports.reports_dir / f"{gathered.study_id:08d}") / f".{claim.id}-{claim.token}.part"
+        try:
+            with metrics.stage_seconds.labels(stage="report").time():
+                result = gathered.result(iod=self.report_iod, created_at=claim.created_at, header_of=self._header)
+                dataset = structured_report.build(result)
+                structured_report.write(dataset, part)
+            self._patiently(lambda: self._keep(claim, gathered, dataset, part))
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _keep(self, claim: Claim, gathered: Gathered, dataset: Dataset, part: Path) -> None:
         with self.database.write() as session:
-            study = session.exec(select(Study).where(Study.id == claim.subject_id).with_for_update()).one()
+            study = locked(session, claim.subject_id)
             if gather(session, study).sha256 != gathered.sha256:  # something came in while the report was made
-                path.unlink(missing_ok=True)
-                self.work.put_off(session, claim, "", seconds=0.0, costs_attempt=False)
+                wait = (self.results.quiet_at(study) - utc_now()).total_seconds()
+                self.work.put_off(session, claim, "", seconds=max(wait, 0.0), costs_attempt=False)
                 return
             self.work.finish(session, claim)
-            self.reports.keep(session, study, gathered, dataset, relative)
+            self.reports.keep(session, study, gathered, dataset, part)
         log.info("report_stored", sop_instance_uid=dataset.SOPInstanceUID, generation=gathered.generation)
 
     def _header(self, instance: Instance) -> Path | Dataset:
@@ -280,11 +254,12 @@ class Pipeline:
                     self.reports.reports_dir / report.path, Peer.parse(delivery.destination), calling_ae=self.ae_title
                 )
         except FirstreadError as error:
-            self.reports.not_delivered(claim, report, error)
+            failure = error  # the name of an except clause ends with it
+            self._patiently(lambda: self.reports.not_delivered(claim, report, failure))
             if isinstance(error, PeerUnreachable):
                 raise
             return
-        self.reports.delivered(claim, report, sent)
+        self._patiently(lambda: self.reports.delivered(claim, report, sent))
 
     # ---- what goes wrong
 
@@ -304,41 +279,50 @@ class Pipeline:
                 break
             except LeaseLost as error:
                 log.warning("result_dropped", work=claim.id, kind=kind, error=str(error))
-            except SQLAlchemyError:  # the database is away: nothing can be written of it now; the lease will end
-                raise
             except Never as error:
                 self._failed(claim, str(error), final=True)
             except Exception as error:
-                log.exception("work_failed", work=claim.id, kind=kind)
-                self._failed(claim, f"{type(error).__name__}: {error}", final=False)
+                if is_away(error):  # nothing can be written of it now; the lease will end
+                    raise
+                log.error("work_failed", work=claim.id, kind=kind, error=where(error))
+                self._failed(claim, f"it failed ({where(error)})", final=False)
         return count
 
     def _failed(self, claim: Claim, error: str, *, final: bool) -> None:
-        with self.database.write() as session:
-            if final or self.work.exhausted(claim):
+        """Put failed work off, or give it up; both only while it is still ours."""
+        try:
+            with self.database.write() as session:
+                if not final and not self.work.exhausted(claim):
+                    self.work.put_off(session, claim, error)
+                    return
+                study = self._locked_study(session, claim.kind, claim.subject_id)
                 self.work.quarantine(session, claim, error)
-                self._gave_up(session, session.exec(select(WorkItem).where(WorkItem.id == claim.id)).one())
-            else:
-                self.work.put_off(session, claim, error)
+                self._show_given_up(session, claim, study, error)
+        except LeaseLost as lost:
+            log.warning("result_dropped", work=claim.id, kind=claim.kind, error=str(lost))
 
-    def _gave_up(self, session: Session, item: WorkItem) -> None:
+    @staticmethod
+    def _locked_study(session: Session, kind: str, subject_id: int) -> Study | None:
+        """Lock the study that work is about, before anything else of it: studies first, then work."""
+        if kind == WorkKind.DELIVER:
+            return None
+        if kind == WorkKind.REPORT:
+            return locked(session, subject_id)
+        return locked(session, session.exec(select(Instance.study_id).where(Instance.id == subject_id)).one())
+
+    def _show_given_up(self, session: Session, item: Claim | WorkItem, study: Study | None, error: str) -> None:
         """Make work that was given up visible where people look: on the instance, the study or the delivery."""
-        error = item.last_error or "given up"
-        if item.kind == WorkKind.INFER:
+        if study is None:
+            delivery = session.exec(select(Delivery).where(Delivery.id == item.subject_id)).one()
+            self.reports.give_up(session, delivery, error)
+        elif item.kind == WorkKind.INFER:
             instance = session.exec(select(Instance).where(Instance.id == item.subject_id)).one()
             self.results.fail_instance(session, instance, error, item.lane)
-            study = session.exec(select(Study).where(Study.id == instance.study_id).with_for_update()).one()
             refresh(session, study)
             self.results.owe_report(session, study)
-            return
-        if item.kind == WorkKind.DELIVER:
-            self.reports.give_up(
-                session, session.exec(select(Delivery).where(Delivery.id == item.subject_id)).one(), error
-            )
         else:
-            study = session.exec(select(Study).where(Study.id == item.subject_id).with_for_update()).one()
-            study.remark = f"no report could be made: {error}"
+            study.report_error = f"no report could be made: {error}"
             refresh(session, study)
             self.record(session, "report.failed", study.study_instance_uid, {"error": error})
             metrics.quarantined.labels(kind=WorkKind.REPORT).inc()
-        log.error("work_given_up", work=item.id, kind=item.kind, subject=item.subject, error=error)
+        log.error("work_given_up", work=item.id, kind=item.kind, subject=item.subject_id, error=error)

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from worker.database import Database, Instance, InstanceStatus, WorkItem, WorkKind, WorkState
@@ -34,6 +35,17 @@ class Reconciliation:
         }
 
 
+class _Row(NamedTuple):
+    """What is needed of an instance."""
+
+    id: int | None
+    sop_instance_uid: str
+    dataset_sha256: str
+    sha256: str
+    spool_name: str
+    status: str
+
+
 def reconcile(database: Database, spool: Spool, *, verify: bool = False) -> Reconciliation:
     """Hold the spool against the database.
 
@@ -59,7 +71,9 @@ def _once(database: Database, spool: Spool, *, verify: bool) -> Reconciliation:
     waiting = {path.stem: path for path in spool.arrivals()}
     filed = set(spool.filed())
     with database.read() as session:
-        instances = session.exec(select(Instance)).all()
+        instances = [
+            _Row(*row) for row in session.execute(sa.select(*(col(getattr(Instance, name)) for name in _Row._fields)))
+        ]
         owed = _owed(session)
     by_name = {instance.spool_name: instance for instance in instances}
     by_content = {(instance.sop_instance_uid, instance.dataset_sha256) for instance in instances}
@@ -71,6 +85,8 @@ def _once(database: Database, spool: Spool, *, verify: bool) -> Reconciliation:
     for name in sorted(filed - by_name.keys()):
         lost = {"path": str(spool.filed_path(name)), "why": "it lies in the spool and has no row in the database"}
         result.unaccounted.append(lost)
+    for path in spool.strangers():
+        result.unaccounted.append({"path": str(path), "why": "it lies among the arrivals and was not received here"})
     for name, path in waiting.items():
         if name in by_name or name in filed:
             continue
@@ -96,7 +112,7 @@ def _owed(session: Session) -> set[int]:
     return set(session.exec(query).all())
 
 
-def _wrong(instance: Instance, spool: Spool, owed: set[int], *, verify: bool) -> str:
+def _wrong(instance: "_Row", spool: Spool, owed: set[int], *, verify: bool) -> str:
     if instance.status not in {
         InstanceStatus.PENDING,
         InstanceStatus.CLASSIFIED,

@@ -12,6 +12,7 @@ from worker import metrics
 from worker.config import Peer
 from worker.database import Database, Delivery, DeliveryStatus, Report, Study, WorkKind, utc_now
 from worker.errors import FirstreadError, PeerUnreachable
+from worker.files import sync_directory
 from worker.intake.work import Claim, Work
 from worker.logs import get_logger
 from worker.reporting.gathering import Gathered
@@ -42,9 +43,20 @@ class ReportCommit:
         self.reports_dir = reports_dir
         self.destinations = tuple(destinations)
 
-    def keep(self, session: Session, study: Study, gathered: Gathered, dataset: Dataset, relative: str) -> None:
-        """Write the row of a report that is stored, and owe it to each destination."""
-        study.generation = gathered.generation
+    def keep(self, session: Session, study: Study, gathered: Gathered, dataset: Dataset, part: Path) -> None:
+        """Give a stored report its name, write its row, and owe it to each destination.
+
+        Parameters
+        ----------
+        part
+            The report under a name of this attempt's own: another attempt may have a report of the same name, and
+            only the one that still holds the work may put its own there.
+        """
+        relative = f"{gathered.study_id:08d}/{gathered.generation:04d}-{dataset.SOPInstanceUID}.dcm"
+        sha256 = hashlib.sha256(part.read_bytes()).hexdigest()
+        part.rename(self.reports_dir / relative)
+        sync_directory(part.parent)
+        study.generation, study.report_error = gathered.generation, ""
         session.add(study)
         report = Report(
             study_id=gathered.study_id,
@@ -54,7 +66,7 @@ class ReportCommit:
             sop_class_uid=str(dataset.SOPClassUID),
             series_instance_uid=str(dataset.SeriesInstanceUID),
             path=relative,
-            sha256=hashlib.sha256((self.reports_dir / relative).read_bytes()).hexdigest(),
+            sha256=sha256,
             evidence_sha256=gathered.sha256,
             created_at=utc_now(),
         )

@@ -32,6 +32,12 @@ def refresh(session: Session, study: Study) -> None:
     session.add(study)
 
 
+def locked(session: Session, study_id: int) -> Study:
+    """Return a study, locked: whoever goes on to change anything of it does this first (studies, then work)."""
+    query = select(Study).where(Study.id == study_id).with_for_update().execution_options(populate_existing=True)
+    return session.exec(query).one()
+
+
 def readings(session: Session, study: Study) -> list[Reading]:
     """Return what the models said of the study's instances; of each model the newest word on each instance."""
     rows = session.exec(
@@ -39,7 +45,7 @@ def readings(session: Session, study: Study) -> list[Reading]:
         .join(ModelVersion, col(ModelVersion.id) == col(Prediction.model_version_id))
         .join(Instance, col(Instance.id) == col(Prediction.instance_id))
         .join(Series, col(Series.id) == col(Instance.series_id))
-        .where(Instance.study_id == study.id, Instance.status != InstanceStatus.FAILED)
+        .where(Instance.study_id == study.id)
         .order_by(col(Prediction.created_at), col(Prediction.id))
     ).all()
     newest = {
@@ -73,6 +79,6 @@ def _reason(study: Study, instances: Sequence[Instance]) -> str:
     else:
         reasons = []
     reasons += [instance.remark for instance in instances if instance.remark]
-    distinct = list(dict.fromkeys(reason for reason in (*reasons, study.remark) if reason))
+    distinct = list(dict.fromkeys(reason for reason in (*reasons, study.report_error, study.remark) if reason))
     shown = "; ".join(distinct[:3])
     return f"{shown}; and {len(distinct) - 3} more" if len(distinct) > 3 else shown

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from models.errors import ModelError
 from worker import bootstrap
 from worker.celery_app import app, settings, stopping
-from worker.database import Database
+from worker.database import Database, is_away
+from worker.errors import PackageError
 from worker.logs import get_logger
 from worker.pipeline import Pipeline
 
@@ -71,7 +73,11 @@ runtime = Runtime()
 def inference(model: str) -> None:
     """Classify all that is owed to `model` (`name@version`)."""
     with _database_may_be_away():
-        runtime.pipeline.infer(model, runtime.classifier(model), runtime.reader)
+        try:
+            classifier = runtime.classifier(model)
+            runtime.pipeline.infer(model, classifier, runtime.reader)
+        except (ModelError, PackageError) as error:  # its work waits, and the worklist says that nobody takes it
+            log.error("model_not_usable", model=model, error=str(error), todo="`firstread models verify`")
 
 
 @app.task(name="firstread.delivery")  # type: ignore[untyped-decorator]
@@ -88,4 +94,6 @@ def _database_may_be_away() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
+        if not is_away(error):
+            raise
         log.warning("database_away", error=str(error).partition("\n")[0][:200], todo="work goes on when it is back")

@@ -1,9 +1,9 @@
 """What ops do: routes, quarantine, reprocessing, resending, checks, settings."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 import typer
 
 from worker import bootstrap, operations
@@ -136,12 +136,18 @@ def _setting(settings: Settings, name: str) -> dict[str, Any]:
     if name == "pacs":
         value = [str(peer) for peer in settings.pacs]
     if name.endswith("_url") and value:
-        value = sa.make_url(value).render_as_string(hide_password=True)
+        value = masked(value)
     return {
         "name": f"FIRSTREAD_{name.upper()}",
         "value": value,
         "meaning": Settings.model_fields[name].description or "",
     }
+
+
+def masked(url: str) -> str:
+    """Return a URL, or several, without passwords: neither `user:secret@` nor `?password=secret`."""
+    url = re.sub(r"(://[^:/@;]*:)[^;]*?@(?=[^@;]*(;|$))", r"\1***@", url)
+    return re.sub(r"(?i)((?:password|passwd|secret|token)=)[^&;]+", r"\1***", url)
 
 
 def _words(value: object) -> str:

@@ -20,7 +20,7 @@ def studies(
     search: Annotated[str, typer.Option(help="Words in patient ID, patient name or accession number.")] = "",
     status: Annotated[str | None, typer.Option(help="pending, complete, failed or not_eligible.")] = None,
     priority: Annotated[str | None, typer.Option(help="immediate, urgent, routine or none.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many; else all.")] = None,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many.")] = 0,
 ) -> None:
     """List the studies, most urgent first, then oldest first."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from worker import bootstrap, metrics, schema
 from worker.commands.output import say
 from worker.config import Settings, load_settings, unknown_names
-from worker.database import Database
+from worker.database import Database, is_away
 from worker.errors import SchemaOwed, SettingsError
 from worker.files import make_private
 from worker.logs import configure_logs, get_logger
@@ -79,6 +79,8 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
                 pipeline.sweep()
                 next_sweep = time.monotonic() + settings.sweep_seconds
         except (SQLAlchemyError, SchemaOwed, OSError) as error:
+            if isinstance(error, SQLAlchemyError) and not is_away(error):
+                raise
             if not away:
                 log.warning(
                     "intake_waits", error=str(error)[:300], todo="scans are accepted and kept; intake goes on later"
@@ -88,6 +90,8 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
             continue
         if away:
             log.info("intake_goes_on")
+            # Workers that could not renew their leases get the time to, before anything is taken from them.
+            next_sweep = time.monotonic() + settings.lease_seconds / 2
         away = False
         if not handled:
             stop.wait(POLL_SECONDS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from models.errors import ModelError
+from worker import metrics
 from worker.errors import DecoderLost, FirstreadError, Never, PixelError
 from worker.inference.preview import write_preview
 from worker.logs import get_logger
@@ -88,6 +89,7 @@ def classify(tasks: Sequence[Task], classifier: "Classifier", reader: Reader) ->
         started = time.perf_counter()
         scored = _scored(np.stack([prepared.image for prepared in batch]), classifier)
         seconds = (time.perf_counter() - started) / len(batch)
+        metrics.batch_size.observe(len(batch))
         for prepared, scores in zip(batch, scored, strict=True):
             probabilities, failure = _checked(scores, classifier)
             outcomes[prepared.index] = Outcome(

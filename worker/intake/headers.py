@@ -18,6 +18,8 @@ from pydicom.charset import convert_encodings
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator, read_dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -114,13 +116,29 @@ def read_header(path: Path) -> Dataset:
         return _read_header(file, str(meta.get("TransferSyntaxUID", "")))[0]
 
 
-def text(header: Dataset, keyword: str, limit: int = 1024) -> str:
-    """Return an attribute as text, control characters removed, never longer than `limit`; empty when absent or bad."""
+def texts(header: Dataset, keyword: str, limit: int = 1024) -> list[str]:
+    """Return the values of an attribute as clean text: one line each, printable, never longer than `limit`.
+
+    What is absent, a sequence where text belongs, or cannot be decoded is no value at all.
+    """
     try:
         value = header.get(keyword)
-        return "" if value is None else "".join(c for c in str(value) if c.isprintable()).strip()[:limit]
-    except Exception:  # noqa: BLE001 - a value that cannot be decoded counts as absent
-        return ""
+        if value is None or isinstance(value, Sequence):
+            return []
+        several = value if isinstance(value, MultiValue) else [value]
+        return [clean(str(item))[:limit] for item in several]
+    except Exception:  # noqa: BLE001 - pydicom raises anything over a hostile value; it counts as absent
+        return []
+
+
+def text(header: Dataset, keyword: str, limit: int = 1024) -> str:
+    """Return an attribute as one clean text, its values joined by backslashes as in the data set; empty when absent."""
+    return "\\".join(texts(header, keyword, limit))[:limit]
+
+
+def clean(words: str) -> str:
+    """Drop what is not printable: control characters, NUL, lone surrogates."""
+    return "".join(character for character in words if character.isprintable()).strip()
 
 
 def _own_meta(path: Path) -> tuple[Dataset, int]:
@@ -239,4 +257,4 @@ def _emptiness(header: Dataset, size: int, transfer_syntax: str) -> str:
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+    return clean(" ".join(str(error).split()))[:200]

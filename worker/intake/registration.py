@@ -5,11 +5,11 @@ other bytes is an instance of its own, failed, and shown. Whatever is wrong with
 reason; nothing is dropped and nothing is tried for ever.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from worker.database import Instance, InstanceStatus, Series, Study, WorkKind
 from worker.intake.headers import StoredObject, text
@@ -24,6 +24,88 @@ NO_IMAGES = ("", "SR", "PR", "KO", "DOC")
 Record = Callable[[Session, str, str, Mapping[str, Any]], object]
 """Writes an audit event: (session, action, subject, detail)."""
 
+KNOWN_MODALITIES = frozenset(
+    [
+        "AR",
+        "ASMT",
+        "AU",
+        "BDUS",
+        "BI",
+        "BMD",
+        "CFM",
+        "CR",
+        "CT",
+        "CTPROTOCOL",
+        "DG",
+        "DMS",
+        "DOC",
+        "DX",
+        "ECG",
+        "EEG",
+        "EMG",
+        "EOG",
+        "EPS",
+        "ES",
+        "FID",
+        "GM",
+        "HC",
+        "HD",
+        "IO",
+        "IOL",
+        "IVOCT",
+        "IVUS",
+        "KER",
+        "KO",
+        "LEN",
+        "LS",
+        "M3D",
+        "MG",
+        "MR",
+        "NM",
+        "OAM",
+        "OCT",
+        "OP",
+        "OPM",
+        "OPT",
+        "OPTBSV",
+        "OPTENF",
+        "OPV",
+        "OSS",
+        "OT",
+        "PLAN",
+        "POS",
+        "PR",
+        "PT",
+        "PX",
+        "REG",
+        "RESP",
+        "RF",
+        "RG",
+        "RTDOSE",
+        "RTIMAGE",
+        "RTINTENT",
+        "RTPLAN",
+        "RTRAD",
+        "RTRECORD",
+        "RTSEGANN",
+        "RTSTRUCT",
+        "RWV",
+        "SEG",
+        "SM",
+        "SMR",
+        "SR",
+        "SRF",
+        "STAIN",
+        "TEXTUREMAP",
+        "TG",
+        "US",
+        "VA",
+        "XA",
+        "XC",
+    ]
+)
+"""Defined terms of Modality (PS3.3 C.7.3.1.1.1): what a sender makes up is `other` in the metrics."""
+
 
 @dataclass
 class Registered:
@@ -37,14 +119,15 @@ class Registered:
         Studies whose state changed.
     fresh
         Instances that are new, with the Modality each says it has.
+    models
+        `name@version` of the models that were given something to do.
     """
 
     file_away: list[str] = field(default_factory=list)
     discard: list[str] = field(default_factory=list)
     studies: dict[int, Study] = field(default_factory=dict)
     fresh: list[tuple[Instance, str]] = field(default_factory=list)
-    failed_images: set[int] = field(default_factory=set)
-    """Studies with a new object that should have been classified and cannot be: their report has to say so."""
+    models: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -78,6 +161,14 @@ class Registration:
         self.work = work
         self.record = record
         self.is_kept = is_kept
+
+    def lock_studies(self, session: Session, arrivals: Sequence[tuple[str, StoredObject]]) -> None:
+        """Lock the studies of a batch that are there already, in the one order that everybody keeps."""
+        uids = {text(stored.header, "StudyInstanceUID") for _, stored in arrivals}
+        uids |= {derived_uid("stand-in", "study", stored.dataset_sha256) for _, stored in arrivals}
+        session.exec(
+            select(Study.id).where(col(Study.study_instance_uid).in_(uids)).order_by(col(Study.id)).with_for_update()
+        ).all()
 
     def register(self, session: Session, name: str, stored: StoredObject, done: Registered) -> None:
         """Register one object of the spool in the caller's transaction."""
@@ -125,6 +216,7 @@ class Registration:
                 lane=model,
                 not_before=instance.received_at,
             )
+        done.models.update(verdict.models)
         self.record(
             session,
             "instance.registered",
@@ -144,9 +236,8 @@ class Registration:
         session.add(study)
         done.file_away.append(name)
         done.studies[_id(study)] = study
-        done.fresh.append((instance, series.modality))
-        if verdict.reportable and verdict.status == InstanceStatus.FAILED:
-            done.failed_images.add(_id(study))
+        modality = text(stored.header, "Modality", 16)
+        done.fresh.append((instance, modality if modality in KNOWN_MODALITIES else "other"))
 
     def _resent(self, session: Session, twin: Instance, name: str, stored: StoredObject, done: Registered) -> None:
         if self.is_kept(twin.spool_name):
@@ -155,6 +246,12 @@ class Registration:
         # The first bytes are gone (a lost disk, a careless hand): these are the same, so they take their place.
         twin.spool_name, twin.sha256 = name, stored.sha256
         session.add(twin)
+        for item in self.work.given_up(session, WorkKind.INFER, _id(twin)):
+            self.work.reopen(item, received_at(name))
+            twin.status, twin.reason = InstanceStatus.PENDING, ""
+            done.models.add(item.lane)
+        study = session.exec(select(Study).where(Study.id == twin.study_id)).one()
+        done.studies[_id(study)] = study
         self.record(session, "instance.restored", twin.sop_instance_uid, {"instance": twin.id, "sha256": stored.sha256})
         done.file_away.append(name)
 
@@ -164,7 +261,7 @@ class Registration:
             said = f"{uid[:64]!r} is no UID" if uid else "absent"
             uid = derived_uid("stand-in", "study", stored.dataset_sha256)
             remark = f"StudyInstanceUID {said}: a stand-in was made from the digest of the data set"
-        study = session.exec(select(Study).where(Study.study_instance_uid == uid).with_for_update()).one_or_none()
+        study = session.exec(select(Study).where(Study.study_instance_uid == uid)).one_or_none()
         if study is None:
             moment = received_at(name)
             study = Study(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from worker.config import Route
+from worker.intake.headers import texts
 
 FILMS = ("CR", "DX", "RG")
 CHEST = ("*CHEST*", "*THORAX*", "*LUNG*")
@@ -175,6 +175,4 @@ def _fits(value: str, pattern: str) -> bool:
 def _values(header: Dataset, keywords: str) -> Iterator[str]:
     """Yield the values of one keyword, or of several joined by `|`; an absent one is the empty string."""
     for keyword in keywords.split("|"):
-        value = header.get(keyword)
-        several = value if isinstance(value, MultiValue) else [value]
-        yield from ("" if item is None else str(item).strip() for item in several or [""])
+        yield from texts(header, keyword) or [""]

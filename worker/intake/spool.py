@@ -8,6 +8,7 @@ is a DICOM file (PS3.10) with the data set byte for byte as it was sent. Files a
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -21,6 +22,7 @@ from worker.files import make_private, sync_directory
 PART = ".part"
 DCM = ".dcm"
 _TIME = "%Y%m%dT%H%M%S"
+_NAME = re.compile(r"\d{8}T\d{6}\.\d{9}-[0-9a-f]{16}")
 
 
 def new_name() -> str:
@@ -101,7 +103,12 @@ class Spool:
         """Return the objects that wait for registration, oldest first."""
         with os.scandir(self.incoming_dir) as entries:
             names = [entry.name for entry in entries if entry.name.endswith(DCM)]
-        return [self.incoming_dir / name for name in sorted(names)]
+        return [self.incoming_dir / name for name in sorted(names) if _NAME.fullmatch(name.removesuffix(DCM))]
+
+    def strangers(self) -> list[Path]:
+        """Return files among the arrivals that were not named here: nobody knows when they came, nor from whom."""
+        found = [path for path in self.incoming_dir.iterdir() if path.suffix != PART]
+        return sorted(path for path in found if path.suffix != DCM or not _NAME.fullmatch(path.stem))
 
     def sweep_partials(self) -> int:
         """Remove partial files that a crash left; to be called before the listener accepts. Returns how many."""

@@ -107,6 +107,14 @@ class Work:
         session.flush()
         return found
 
+    def given_up(self, session: Session, kind: WorkKind, subject_id: int) -> Sequence[WorkItem]:
+        """Return the work about one subject that is in quarantine."""
+        return session.exec(
+            select(WorkItem).where(
+                WorkItem.kind == kind, WorkItem.subject_id == subject_id, WorkItem.state == WorkState.QUARANTINED
+            )
+        ).all()
+
     def reopen(self, item: WorkItem, not_before: datetime) -> None:
         """Owe finished or quarantined work once more, with fresh attempts."""
         item.state, item.attempts, item.lost_leases, item.retries = WorkState.OWED, 0, 0, 0
@@ -127,7 +135,8 @@ class Work:
             .order_by(col(WorkItem.id))
         )
         with self.database.write() as session:
-            head = session.execute(due.add_columns(col(WorkItem.lost_leases)).limit(1)).first()
+            first = due.add_columns(col(WorkItem.lost_leases)).limit(1).with_for_update(skip_locked=True)
+            head = session.execute(first).first()
             if head is None:
                 return []
             if head.lost_leases:
@@ -231,28 +240,50 @@ class Work:
         """Say whether this was the last attempt."""
         return claim.attempts >= self.max_attempts
 
-    def take_back(self, session: Session) -> list[WorkItem]:
-        """Owe again what vanished workers held; return what has no attempt left and is quarantined instead."""
+    def take_back(self, session: Session) -> int:
+        """Owe again what vanished workers held and has an attempt left; return how much."""
         now = self.clock()
         lost = session.exec(
             select(WorkItem)
-            .where(WorkItem.state == WorkState.LEASED, col(WorkItem.lease_until) < now)
+            .where(self._is_lost(now), col(WorkItem.attempts) < self.max_attempts)
+            .order_by(col(WorkItem.id))
             .with_for_update(skip_locked=True)
         ).all()
         for item in lost:
+            item.state, item.not_before, item.lease_until = WorkState.OWED, now, None
             item.lost_leases += 1
-            item.lease_until = None
             item.last_error = f"the worker vanished while it held this (attempt {item.attempts})"
-            if item.attempts >= self.max_attempts:
-                item.state, item.finished_at = WorkState.QUARANTINED, now
-                item.last_error = (
-                    f"its worker vanished {item.lost_leases} times; given up after {item.attempts} attempts"
-                )
-            else:
-                item.state, item.not_before = WorkState.OWED, now
-            log.warning("lease_lost", work=item.id, kind=item.kind, attempts=item.attempts, state=str(item.state))
+            log.warning("lease_lost", work=item.id, kind=item.kind, attempts=item.attempts)
         session.flush()
-        return [item for item in lost if item.state == WorkState.QUARANTINED]
+        return len(lost)
+
+    def lost_for_good(self, session: Session) -> list[WorkItem]:
+        """Return what vanished workers held on its last attempt: to be given up, each in a transaction of its own."""
+        now = self.clock()
+        return list(
+            session.exec(select(WorkItem).where(self._is_lost(now), col(WorkItem.attempts) >= self.max_attempts)).all()
+        )
+
+    def give_up_lost(self, session: Session, item: WorkItem) -> str:
+        """Quarantine one of `lost_for_good`; return why, or nothing where somebody else has dealt with it."""
+        now = self.clock()
+        error = f"its worker vanished {item.lost_leases + 1} times; given up after {item.attempts} attempts"
+        ended = session.execute(
+            sa.update(WorkItem)
+            .where(col(WorkItem.id) == item.id, col(WorkItem.token) == item.token, self._is_lost(now))
+            .values(
+                state=WorkState.QUARANTINED,
+                finished_at=now,
+                lease_until=None,
+                lost_leases=item.lost_leases + 1,
+                last_error=error,
+            )
+        )
+        return error if ended.rowcount == 1 else ""  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _is_lost(now: datetime) -> sa.ColumnElement[bool]:
+        return sa.and_(col(WorkItem.state) == WorkState.LEASED, col(WorkItem.lease_until) < now)
 
     def due(self, session: Session) -> list[Due]:
         """Return what could be done now, by kind and lane."""

@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +16,7 @@ from typing import Self
 from worker.errors import StartError
 from worker.files import make_private
 from worker.supervision.processes import describe_exit, finish, has_ended, spawn
-
-SOCKET_NAME = "redis.sock"
-SOCKET_PATH_BYTES = 103
-"""Longest path of a unix socket that works everywhere: `sun_path` has 104 bytes on macOS, 108 on Linux (unix(7))."""
+from worker.supervision.runtime_directory import RuntimeDirectory
 
 
 def redis_server_path() -> str:
@@ -44,27 +40,6 @@ def redis_server_path() -> str:
     )
 
 
-def runtime_directory() -> Path:
-    """Make a new private directory (0700) whose path is short enough for a unix socket.
-
-    It is made in `$XDG_RUNTIME_DIR`, else in the system's directory for temporary files, else in `/tmp`: the first
-    that exists, can be written and is short enough.
-
-    Raises
-    ------
-    StartError
-        None of them will do.
-    """
-    for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp is private
-        longest = len(os.fsencode(f"{parent}/fr-xxxxxxxx/{SOCKET_NAME}"))
-        if parent and os.access(parent, os.W_OK | os.X_OK) and longest <= SOCKET_PATH_BYTES:
-            return Path(tempfile.mkdtemp(prefix="fr-", dir=parent))
-    raise StartError(
-        f"no directory for the socket of the embedded Redis: $XDG_RUNTIME_DIR, {tempfile.gettempdir()} and /tmp are "
-        f"not writable or too long (a socket's path has at most {SOCKET_PATH_BYTES} bytes); set TMPDIR to a short one"
-    )
-
-
 class EmbeddedRedis:
     """One redis-server on a unix socket that only this user can open; what it keeps lies in `directory`.
 
@@ -79,8 +54,8 @@ class EmbeddedRedis:
     def __init__(self, directory: Path) -> None:
         self.directory = make_private(directory)
         self._server = redis_server_path()
-        self._runtime = runtime_directory()
-        self.socket = self._runtime / SOCKET_NAME
+        self._runtime = RuntimeDirectory()
+        self.socket = self._runtime.socket
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -147,7 +122,7 @@ class EmbeddedRedis:
         if self.process is not None:
             finish(self.process, "redis", seconds)
             self.process = None
-        shutil.rmtree(self._runtime, ignore_errors=True)
+        self._runtime.remove()
 
     def __enter__(self) -> Self:
         self.start(self.directory / "redis.log", os.environ)

@@ -14,15 +14,20 @@ from worker.logs import get_logger
 
 log = get_logger(__name__)
 
+STANDARD_ERROR = 2
 SHIM = Path(__file__).with_name("die_with_parent.py")
 LOG_BYTES = 10 << 20
-"""A log of this size or more is put aside when its service starts."""
+"""A log of this size or more is put aside; of one that grew faster than we looked, no more than the last twice this."""
 LOGS_KEPT = 3
 """How many logs put aside are kept: `NAME.log.1` is the newest."""
+CHUNK_BYTES = 1 << 20
+PRIVATE_UMASK = 0o077
 
 
-def spawn(command: Sequence[str], log_file: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def spawn(command: Sequence[str], log_file: Path | None, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a command that dies with us, even when we are killed with SIGKILL.
+
+    Whatever it makes is readable by nobody else (umask 077), unless it says otherwise itself.
 
     The kernel ties the child to the *thread* that started it (prctl(2), PR_SET_PDEATHSIG): call this from one that
     lives as long as the child shall. The child leads a session of its own, so that a Ctrl-C on the terminal reaches us
@@ -33,7 +38,7 @@ def spawn(command: Sequence[str], log_file: Path, environment: Mapping[str, str]
     command
         Program and arguments.
     log_file
-        Where standard output and standard error are appended (made 0600).
+        Where standard output and standard error are appended (made 0600); None for our standard error.
     environment
         The whole environment of the child.
 
@@ -42,30 +47,66 @@ def spawn(command: Sequence[str], log_file: Path, environment: Mapping[str, str]
     OSError
         The log cannot be opened or the process cannot be started.
     """
-    rotate(log_file)
-    descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
+    with contextlib.ExitStack() as ours:
+        output = STANDARD_ERROR
+        if log_file is not None:
+            output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            ours.callback(os.close, output)
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(SHIM), str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
+            stdout=output,
+            stderr=output,
             env=dict(environment),
             start_new_session=True,
+            umask=PRIVATE_UMASK,
         )
-    finally:
-        os.close(descriptor)
 
 
-def rotate(log_file: Path) -> None:
-    """Put a log aside when it has grown large; the oldest is dropped."""
-    if not log_file.exists() or log_file.stat().st_size < LOG_BYTES:
-        return
-    for number in range(LOGS_KEPT, 0, -1):
-        older = log_file.with_name(f"{log_file.name}.{number}")
-        newer = log_file.with_name(f"{log_file.name}.{number - 1}") if number > 1 else log_file
+def rotate(log_file: Path) -> bool:
+    """Put a log aside when it has grown large, under the process that writes it; the oldest is dropped.
+
+    It is copied and then emptied: whoever writes it appends (`O_APPEND`) and goes on at its new end. A line written
+    between the last look at the old end and the emptying is lost. A log and what is kept of it are together never
+    much larger than `LOG_BYTES * (2 * LOGS_KEPT + 1)`, and about `LOG_BYTES * (LOGS_KEPT + 1)` as a rule.
+
+    Returns
+    -------
+    bool
+        Whether it was put aside, and is now empty.
+
+    Raises
+    ------
+    OSError
+        It could not be copied; it and all but the oldest of those put aside are as they were.
+    """
+    try:
+        size = log_file.stat().st_size
+    except FileNotFoundError:
+        return False
+    if size < LOG_BYTES:
+        return False
+    copy, *aside = (log_file.with_name(f"{log_file.name}.{end}") for end in ("new", *range(1, LOGS_KEPT + 1)))
+    aside[-1].unlink(missing_ok=True)  # first: on a full disk this makes the room
+    _copy_end(log_file, copy, at_most=2 * LOG_BYTES)
+    for older, newer in zip(reversed(aside), reversed([copy, *aside[:-1]]), strict=True):
         if newer.exists():
             newer.replace(older)
+    os.truncate(log_file, 0)
+    return True
+
+
+def _copy_end(source: Path, target: Path, *, at_most: int) -> None:
+    """Copy the last bytes of a file that grows meanwhile into a private one."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with source.open("rb") as whole, os.fdopen(descriptor, "wb") as end:
+            whole.seek(max(0, source.stat().st_size - at_most))
+            while chunk := whole.read(min(CHUNK_BYTES, at_most - end.tell())):
+                end.write(chunk)
+    except OSError:
+        target.unlink(missing_ok=True)  # on a full disk, half a copy would only be in the way
+        raise
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:

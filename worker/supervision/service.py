@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TextIO
 
 from worker.logs import get_logger
-from worker.supervision.processes import describe_exit, has_ended, spawn
+from worker.supervision.processes import describe_exit, has_ended, rotate, spawn
 
 log = get_logger(__name__)
+
+ROTATE_AGAIN_SECONDS = 60.0
+"""How long a log that could not be put aside is let grow until that is tried again."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,27 @@ class Restart:
 
 
 class ServiceState:
-    """A service as it runs: only the thread that starts it may use this (see `worker.supervision.processes.spawn`)."""
+    """A service as it runs: only the thread that starts it may use this (see `worker.supervision.processes.spawn`).
+
+    Parameters
+    ----------
+    service
+        What to run.
+    environment
+        Its whole environment but for the number of threads.
+    log_file
+        Where what it writes is appended; put aside when it has grown large. None: it goes to our standard error.
+    restart
+        How soon it is started again when it has ended.
+    echo
+        Where the lines of its log are written too.
+    """
 
     def __init__(
         self,
         service: Service,
         environment: Mapping[str, str],
-        log_file: Path,
+        log_file: Path | None,
         restart: Restart,
         echo: TextIO | None = None,
     ) -> None:
@@ -70,7 +87,8 @@ class ServiceState:
         self._started_at = 0.0
         self._last_end = ""
         self._echo = echo
-        self._echoed = log_file.stat().st_size if log_file.exists() else 0
+        self._echoed = log_file.stat().st_size if log_file is not None and log_file.exists() else 0
+        self._rotate_at = 0.0
 
     def look_after(self, extra_environment: Callable[[str], Mapping[str, str]]) -> bool:
         """Start the service where it is due, notice where it has ended.
@@ -85,8 +103,9 @@ class ServiceState:
         bool
             Whether it was found to have ended.
         """
-        self.echo_new_lines()
         now = time.monotonic()
+        self.echo_new_lines()
+        self._put_log_aside(now)
         if self.process is None:
             if now >= self._start_at:
                 self._start(extra_environment(self.service.name))
@@ -99,14 +118,14 @@ class ServiceState:
 
     def trouble(self) -> str:
         """Say how it last ended and where to read why; empty when it never did."""
-        return f"{self.service.name}: {self._last_end}, see {self.log_file}" if self._last_end else ""
+        return f"{self.service.name}: {self._last_end}, see {self._where_it_writes()}" if self._last_end else ""
 
     def echo_new_lines(self) -> None:
         """Write the lines that its log has gained to where they are echoed, with its name before each."""
-        if self._echo is None or not self.log_file.exists():
+        if self._echo is None or self.log_file is None or not self.log_file.exists():
             return
         with self.log_file.open("rb") as file:
-            if self.log_file.stat().st_size < self._echoed:  # it was put aside
+            if self.log_file.stat().st_size < self._echoed:  # somebody else emptied it
                 self._echoed = 0
             file.seek(self._echoed)
             fresh = file.read()
@@ -114,6 +133,25 @@ class ServiceState:
         self._echoed += len(whole)
         for line in whole.decode(errors="replace").splitlines():
             self._echo.write(f"{self.service.name:>9} | {line}\n")
+
+    def _put_log_aside(self, now: float) -> None:
+        if self.log_file is None or now < self._rotate_at:
+            return
+        try:
+            if rotate(self.log_file):
+                self._echoed = 0
+        except OSError as error:
+            self._rotate_at = now + ROTATE_AGAIN_SECONDS
+            log.warning(
+                "log_not_put_aside",
+                name=self.service.name,
+                error=str(error),
+                retry_in_seconds=ROTATE_AGAIN_SECONDS,
+                fix="make room on the disk of FIRSTREAD_DATA_DIR, and its logs directory writable for us",
+            )
+
+    def _where_it_writes(self) -> str:
+        return "standard error" if self.log_file is None else str(self.log_file)
 
     def _start(self, extra: Mapping[str, str]) -> None:
         self._started_at = time.monotonic()
@@ -135,6 +173,6 @@ class ServiceState:
             how=end,
             after_seconds=round(now - self._started_at, 1),
             restart_in_seconds=self._delay,
-            log=str(self.log_file),
+            log=self._where_it_writes(),
         )
         self._delay = min(2 * self._delay, self._restart.longest)

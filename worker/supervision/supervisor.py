@@ -106,6 +106,12 @@ class Supervisor:
         try:
             _require_free_port("FIRSTREAD_DICOM_PORT", self._settings.dicom_host, self._settings.dicom_port)
             _require_free_port("FIRSTREAD_WEB_PORT", self._settings.web_host, self._settings.web_port)
+            if self._settings.metrics_port:
+                log.warning(
+                    "metrics_port_not_used",
+                    port=self._settings.metrics_port,
+                    fix="none needed: /metrics of the worklist shows every service that runs here",
+                )
             shutil.rmtree(self._metrics_dir, ignore_errors=True)
             make_private(self._metrics_dir)
             self._said.forget()
@@ -192,6 +198,7 @@ class Supervisor:
             **self._base_environment,
             "FIRSTREAD_DATA_DIR": str(self.data_dir),
             "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir),
+            "FIRSTREAD_METRICS_PORT": "0",  # one port cannot be everybody's; the worklist shows what all share
             "PYTHONUNBUFFERED": "1",
         }
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from worker.files import make_private
 from worker.logs import get_logger
 
 log = get_logger(__name__)
@@ -81,8 +82,9 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _write_run_file(run_dir: Path, url: str) -> Path:
-    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path, part = run_dir / "worklist.json", run_dir / f"worklist.json.{os.getpid()}.part"
-    part.write_text(json.dumps({"pid": os.getpid(), "url": url}), encoding="utf-8")
+    path, part = make_private(run_dir) / "worklist.json", run_dir / f"worklist.json.{os.getpid()}.part"
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump({"pid": os.getpid(), "url": url}, file)
     part.replace(path)
     return path

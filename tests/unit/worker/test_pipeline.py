@@ -387,7 +387,7 @@ def test_a_study_that_began_without_an_identity_gets_it_from_its_first_film(
 def test_an_arrival_that_the_disk_will_not_give_stops_nobody_else(
     pipeline: Pipeline, classifier: FakeClassifier, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from worker import pipeline as module
+    from worker import arrivals as module
 
     bad = spool_object(pipeline.spool, bright())
     spool_object(pipeline.spool, bright())

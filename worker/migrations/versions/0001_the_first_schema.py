@@ -43,18 +43,19 @@ def upgrade() -> None:
     op.create_table('study',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('study_instance_uid', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('patient_id', sa.Text(), nullable=False),
-    sa.Column('patient_name', sa.Text(), nullable=False),
-    sa.Column('accession_number', sa.Text(), nullable=False),
-    sa.Column('modality', sa.Text(), nullable=False),
-    sa.Column('study_description', sa.Text(), nullable=False),
+    sa.Column('patient_id', worker.database.CleanText(), nullable=False),
+    sa.Column('patient_name', worker.database.CleanText(), nullable=False),
+    sa.Column('accession_number', worker.database.CleanText(), nullable=False),
+    sa.Column('modality', worker.database.CleanText(), nullable=False),
+    sa.Column('study_description', worker.database.CleanText(), nullable=False),
     sa.Column('received_at', worker.database.UtcDateTime(timezone=True), nullable=False),
     sa.Column('last_received_at', worker.database.UtcDateTime(timezone=True), nullable=False),
     sa.Column('completed_at', worker.database.UtcDateTime(timezone=True), nullable=True),
-    sa.Column('ai_status', sa.Text(), nullable=False),
-    sa.Column('priority', sa.Text(), nullable=False),
-    sa.Column('reason', sa.Text(), nullable=False),
-    sa.Column('remark', sa.Text(), nullable=False),
+    sa.Column('ai_status', worker.database.CleanText(), nullable=False),
+    sa.Column('priority', worker.database.CleanText(), nullable=False),
+    sa.Column('reason', worker.database.CleanText(), nullable=False),
+    sa.Column('remark', worker.database.CleanText(), nullable=False),
+    sa.Column('report_error', worker.database.CleanText(), nullable=False),
     sa.Column('rank', sa.Integer(), nullable=False),
     sa.Column('generation', sa.Integer(), nullable=False),
     sa.Column('findings', sa.JSON(), nullable=False),
@@ -69,7 +70,7 @@ def upgrade() -> None:
     op.create_table('work_item',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('kind', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('lane', sa.Text(), nullable=False),
+    sa.Column('lane', worker.database.CleanText(), nullable=False),
     sa.Column('subject', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('subject_id', sa.Integer(), nullable=False),
     sa.Column('state', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -79,15 +80,16 @@ def upgrade() -> None:
     sa.Column('token', sa.Integer(), nullable=False),
     sa.Column('lease_until', worker.database.UtcDateTime(timezone=True), nullable=True),
     sa.Column('not_before', worker.database.UtcDateTime(timezone=True), nullable=False),
-    sa.Column('last_error', sa.Text(), nullable=True),
+    sa.Column('last_error', worker.database.CleanText(), nullable=True),
     sa.Column('created_at', worker.database.UtcDateTime(timezone=True), nullable=False),
     sa.Column('finished_at', worker.database.UtcDateTime(timezone=True), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_work_item')),
     sa.UniqueConstraint('kind', 'subject', name=op.f('uq_work_item_kind_subject'))
     )
     with op.batch_alter_table('work_item', schema=None) as batch_op:
-        batch_op.create_index('ix_work_item_claim', ['state', 'kind', 'lane', 'not_before'], unique=False)
-        batch_op.create_index(batch_op.f('ix_work_item_subject_id'), ['subject_id'], unique=False)
+        batch_op.create_index('ix_work_item_leased', ['lease_until'], unique=False, postgresql_where=sa.text("state = 'leased'"), sqlite_where=sa.text("state = 'leased'"))
+        batch_op.create_index('ix_work_item_owed', ['kind', 'lane', 'id'], unique=False, postgresql_where=sa.text("state = 'owed'"), sqlite_where=sa.text("state = 'owed'"))
+        batch_op.create_index('ix_work_item_subject', ['subject_id', 'kind'], unique=False)
 
     op.create_table('report',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -113,9 +115,9 @@ def upgrade() -> None:
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('study_id', sa.Integer(), nullable=False),
     sa.Column('series_instance_uid', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('modality', sa.Text(), nullable=False),
-    sa.Column('series_description', sa.Text(), nullable=False),
-    sa.Column('body_part_examined', sa.Text(), nullable=False),
+    sa.Column('modality', worker.database.CleanText(), nullable=False),
+    sa.Column('series_description', worker.database.CleanText(), nullable=False),
+    sa.Column('body_part_examined', worker.database.CleanText(), nullable=False),
     sa.ForeignKeyConstraint(['study_id'], ['study.id'], name=op.f('fk_series_study_id_study')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_series')),
     sa.UniqueConstraint('study_id', 'series_instance_uid', name=op.f('uq_series_study_id_series_instance_uid'))
@@ -129,8 +131,8 @@ def upgrade() -> None:
     sa.Column('destination', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('status', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('attempts', sa.Integer(), nullable=False),
-    sa.Column('last_error', sa.Text(), nullable=True),
-    sa.Column('sent_sop_class_uid', sa.Text(), nullable=False),
+    sa.Column('last_error', worker.database.CleanText(), nullable=True),
+    sa.Column('sent_sop_class_uid', worker.database.CleanText(), nullable=False),
     sa.Column('delivered_at', worker.database.UtcDateTime(timezone=True), nullable=True),
     sa.ForeignKeyConstraint(['report_id'], ['report.id'], name=op.f('fk_delivery_report_id_report')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_delivery')),
@@ -141,19 +143,19 @@ def upgrade() -> None:
     sa.Column('study_id', sa.Integer(), nullable=False),
     sa.Column('series_id', sa.Integer(), nullable=False),
     sa.Column('sop_instance_uid', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('sop_class_uid', sa.Text(), nullable=False),
-    sa.Column('transfer_syntax_uid', sa.Text(), nullable=False),
+    sa.Column('sop_class_uid', worker.database.CleanText(), nullable=False),
+    sa.Column('transfer_syntax_uid', worker.database.CleanText(), nullable=False),
     sa.Column('dataset_sha256', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('sha256', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('size_bytes', sa.BigInteger(), nullable=False),
-    sa.Column('calling_ae', sa.Text(), nullable=False),
+    sa.Column('calling_ae', worker.database.CleanText(), nullable=False),
     sa.Column('received_at', worker.database.UtcDateTime(timezone=True), nullable=False),
     sa.Column('spool_name', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('patient_id', sa.Text(), nullable=False),
+    sa.Column('patient_id', worker.database.CleanText(), nullable=False),
     sa.Column('status', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('reason', sa.Text(), nullable=False),
+    sa.Column('reason', worker.database.CleanText(), nullable=False),
     sa.Column('reportable', sa.Boolean(), nullable=False),
-    sa.Column('remark', sa.Text(), nullable=False),
+    sa.Column('remark', worker.database.CleanText(), nullable=False),
     sa.ForeignKeyConstraint(['series_id'], ['series.id'], name=op.f('fk_instance_series_id_series')),
     sa.ForeignKeyConstraint(['study_id'], ['study.id'], name=op.f('fk_instance_study_id_study')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_instance')),
@@ -212,8 +214,9 @@ def downgrade() -> None:
 
     op.drop_table('report')
     with op.batch_alter_table('work_item', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_work_item_subject_id'))
-        batch_op.drop_index('ix_work_item_claim')
+        batch_op.drop_index('ix_work_item_subject')
+        batch_op.drop_index('ix_work_item_owed', postgresql_where=sa.text("state = 'owed'"), sqlite_where=sa.text("state = 'owed'"))
+        batch_op.drop_index('ix_work_item_leased', postgresql_where=sa.text("state = 'leased'"), sqlite_where=sa.text("state = 'leased'"))
 
     op.drop_table('work_item')
     with op.batch_alter_table('study', schema=None) as batch_op:

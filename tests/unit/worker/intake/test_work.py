@@ -77,7 +77,7 @@ def test_finishing_needs_the_newest_token(work: Work, clock: Clock) -> None:
     (first,) = work.claim(WorkKind.INFER, lane="m@1")
     clock.tick(31)
     with work.database.write() as session:
-        assert work.take_back(session) == []
+        assert work.take_back(session) == 1
     (second,) = work.claim(WorkKind.INFER, lane="m@1")
     assert second.token > first.token
     with work.database.write() as session, pytest.raises(LeaseLost):
@@ -102,9 +102,9 @@ def test_work_of_a_vanished_worker_is_claimed_singly_and_given_up_in_the_end(wor
     owe(work, 4)
     assert len(work.claim(WorkKind.INFER, lane="m@1", limit=4)) == 4
     clock.tick(31)
-    given_up: list[WorkItem] = []
     with work.database.write() as session:
-        given_up += work.take_back(session)
+        assert work.take_back(session) == 4
+        assert work.lost_for_good(session) == []
     seen: Counter[int] = Counter()
     for _ in range(20):
         claims = work.claim(WorkKind.INFER, lane="m@1", limit=4)
@@ -115,12 +115,16 @@ def test_work_of_a_vanished_worker_is_claimed_singly_and_given_up_in_the_end(wor
         if claims[0].subject_id == 2:  # the poison: its worker vanishes
             clock.tick(31)
             with work.database.write() as session:
-                given_up += work.take_back(session)
+                work.take_back(session)
         else:
             with work.database.write() as session:
                 work.finish(session, claims[0])
     assert seen == {0: 1, 1: 1, 2: 2, 3: 1}
-    assert [(i.subject_id, i.attempts) for i in given_up] == [(2, 3)]
+    with work.database.write() as session:
+        (lost,) = work.lost_for_good(session)
+        assert (lost.subject_id, lost.attempts) == (2, 3)
+        assert "given up after 3 attempts" in work.give_up_lost(session, lost)
+        assert work.give_up_lost(session, lost) == ""
     assert item(work, "instance 2").state == WorkState.QUARANTINED
     assert "vanished" in (item(work, "instance 2").last_error or "")
 

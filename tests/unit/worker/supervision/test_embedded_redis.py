@@ -3,6 +3,8 @@
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import redis
 
 from worker.errors import StartError
 from worker.supervision import embedded_redis
-from worker.supervision.embedded_redis import SOCKET_PATH_BYTES, EmbeddedRedis, redis_server_path, runtime_directory
+from worker.supervision.embedded_redis import EmbeddedRedis, redis_server_path
+from worker.supervision.runtime_directory import SOCKET_PATH_BYTES, RuntimeDirectory
 
 
 @pytest.fixture
@@ -47,14 +50,65 @@ def test_what_it_was_told_survives_a_restart(tmp_path: Path, runtime: Path) -> N
         assert client.lrange("inference", 0, -1) == [b"wake up"]
 
 
+def test_what_it_keeps_is_private_whatever_our_umask(tmp_path: Path, runtime: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with EmbeddedRedis(tmp_path / "redis") as server, redis.Redis(unix_socket_path=str(server.socket)) as client:
+            client.rpush("inference", "wake up")
+    finally:
+        os.umask(before)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "redis").rglob("*")}
+    assert any("appendonly" in path.name for path in modes)
+    assert modes == {path: 0o700 if path.is_dir() else 0o600 for path in modes}
+
+
+def test_what_a_killed_one_left_is_swept_and_nothing_else(tmp_path: Path, runtime: Path) -> None:
+    code = (
+        "import os, signal, socket, sys\n"
+        "from pathlib import Path\n"
+        "from worker.supervision.embedded_redis import EmbeddedRedis\n"
+        "server = EmbeddedRedis(Path(sys.argv[1]))\n"
+        "socket.socket(socket.AF_UNIX).bind(str(server.socket))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "killed"], check=False, timeout=60)
+    (left,) = runtime.iterdir()
+    assert [path.name for path in left.iterdir()] == ["redis.sock"]
+    anothers = runtime / f"{left.name}-with-something"
+    anothers.mkdir()
+    (anothers / "notes").touch()
+    running = EmbeddedRedis(tmp_path / "running")
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        assert set(runtime.iterdir()) == {anothers, running.socket.parent, server.socket.parent}
+    assert running.socket.parent.is_dir()
+    running.stop()
+    assert list(runtime.iterdir()) == [anothers]
+
+
+def test_a_directory_swept_before_it_was_held_is_made_again(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def swept_at_once(prefix: str, dir: str) -> str:
+        made.append(Path(make(prefix=prefix, dir=dir)))
+        if len(made) == 1:
+            made[0].rmdir()
+        return str(made[-1])
+
+    make = tempfile.mkdtemp
+    monkeypatch.setattr(tempfile, "mkdtemp", swept_at_once)
+    with RuntimeDirectory() as directory:
+        assert directory.path == made[1]
+        assert directory.path.is_dir()
+
+
 def test_a_runtime_directory_with_a_long_path_is_passed_over(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = short_dir / ("x" * SOCKET_PATH_BYTES)
     long.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
     monkeypatch.setattr(tempfile, "tempdir", str(short_dir))
-    made = runtime_directory()
-    assert made.parent == short_dir
-    assert len(os.fsencode(made / "redis.sock")) <= SOCKET_PATH_BYTES
+    with RuntimeDirectory() as made:
+        assert made.path.parent == short_dir
+        assert len(os.fsencode(made.path / "redis.sock")) <= SOCKET_PATH_BYTES
 
 
 @pytest.mark.parametrize("value", ["", "missing"])
@@ -63,14 +117,15 @@ def test_a_runtime_directory_that_is_not_there_is_passed_over(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", value and str(short_dir / value))
     monkeypatch.setattr(tempfile, "tempdir", str(short_dir))
-    assert runtime_directory().parent == short_dir
+    with RuntimeDirectory() as made:
+        assert made.path.parent == short_dir
 
 
 def test_without_any_usable_directory_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(StartError, match="TMPDIR"):
-        runtime_directory()
+        RuntimeDirectory()
 
 
 def test_without_the_wheel_the_one_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

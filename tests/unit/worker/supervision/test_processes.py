@@ -48,6 +48,17 @@ def test_output_goes_to_a_private_log_and_the_child_leads_its_own_session(tmp_pa
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_what_a_child_makes_is_nobody_elses(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        process = spawn(["/bin/sh", "-c", f"cd {tmp_path}; touch file; mkdir directory"], tmp_path / "l", os.environ)
+        assert process.wait(10) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "directory").stat().st_mode) == 0o700
+
+
 def test_a_child_that_will_not_stop_is_killed_with_its_own_children(tmp_path: Path) -> None:
     path = tmp_path / "child.log"
     process = spawn([sys.executable, "-c", IGNORES_SIGTERM], path, os.environ)
@@ -103,9 +114,50 @@ def test_a_large_log_is_put_aside_and_the_oldest_dropped(tmp_path: Path, monkeyp
 
 def test_a_small_log_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "child.log"
+    assert not rotate(path)
     path.write_text("before")
-    rotate(path)
+    assert not rotate(path)
     assert path.read_text() == "before"
+
+
+def test_a_log_is_put_aside_under_the_process_that_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LOG_BYTES", 3)
+    path = tmp_path / "child.log"
+    code = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
+    with path.open("ab") as log_file, subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=log_file
+    ) as writer:  # fmt: skip
+        assert writer.stdin is not None
+        for text in (b"before\n", b"after\n"):
+            writer.stdin.write(text)
+            writer.stdin.flush()
+            assert wait_for_text(path).encode() == text
+            assert rotate(path)
+            assert path.read_bytes() == b""
+    aside = {p.name: p for p in tmp_path.iterdir() if p != path}
+    assert {name: p.read_text() for name, p in aside.items()} == {"child.log.1": "after\n", "child.log.2": "before\n"}
+    assert {stat.S_IMODE(p.stat().st_mode) for p in aside.values()} == {0o600}
+
+
+def test_of_a_log_that_ran_away_the_end_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LOG_BYTES", 3)
+    path = tmp_path / "child.log"
+    path.write_text("0123456789")
+    rotate(path)
+    assert (tmp_path / "child.log.1").read_text() == "456789"
+
+
+def test_a_log_that_cannot_be_put_aside_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LOG_BYTES", 3)
+    path = tmp_path / "child.log"
+    older = tmp_path / "child.log.1"
+    path.write_text("text")
+    older.write_text("older")
+    (tmp_path / "child.log.new").mkdir()
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError):
+            rotate(path)
+    assert (path.read_text(), older.read_text()) == ("text", "older")
 
 
 def test_signals_that_the_caller_ignores_stay_ignored() -> None:

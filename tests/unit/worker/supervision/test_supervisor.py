@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from worker.config import Settings
 from worker.errors import StartError
+from worker.supervision import processes
 from worker.supervision.processes import exists
 from worker.supervision.service import Restart, Service
 from worker.supervision.supervisor import Supervisor, default_services
@@ -152,7 +153,7 @@ def test_children_get_the_data_directory_the_broker_shared_metrics_and_sensible_
     supervisor = Supervisor(
         settings(tmp_path, broker_url=""),
         services=[Service("one", shows), Service("all", shows, threads=None)],
-        environment={"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "0"},
+        environment={"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "0", "FIRSTREAD_METRICS_PORT": "9100"},
     )
     stale = tmp_path / "data" / "run" / "metrics" / "counter_1.db"
     stale.parent.mkdir(parents=True)
@@ -170,6 +171,7 @@ def test_children_get_the_data_directory_the_broker_shared_metrics_and_sensible_
     assert one["FIRSTREAD_BROKER_URL"] == url
     assert one["PROMETHEUS_MULTIPROC_DIR"] == str(stale.parent)
     assert one["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    assert (one["FIRSTREAD_METRICS_PORT"], every["FIRSTREAD_METRICS_PORT"]) == ("0", "0"), "they cannot all have it"
     assert (one["OMP_NUM_THREADS"], every["OMP_NUM_THREADS"]) == ("1", str(os.cpu_count()))
     assert not Path(url.removeprefix("redis+socket://")).exists()
 
@@ -194,6 +196,47 @@ def test_logs_are_echoed_line_by_line_with_the_name_of_the_service(tmp_path: Pat
     with Supervisor(settings(tmp_path), services=[Service("speaker", speaks)], echo=echo):
         until(lambda: "second\n" in echo.getvalue())
     assert echo.getvalue().splitlines() == ["  speaker | first", "  speaker | second"]
+
+
+@pytest.mark.parametrize(("port", "warned"), [(0, False), (9100, True)])
+def test_a_metrics_port_that_nobody_will_serve_is_said(port: int, warned: bool, tmp_path: Path) -> None:
+    with capture_logs() as lines, Supervisor(settings(tmp_path, metrics_port=port), services=[]):
+        pass
+    assert ("metrics_port_not_used" in [line["event"] for line in lines]) is warned
+
+
+def test_the_logs_of_a_service_that_never_ends_stay_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LOG_BYTES", 1000)
+    echo = io.StringIO()
+    speaks = ("/bin/sh", "-c", "n=0; while :; do n=$((n+1)); echo line $n; [ $((n % 50)) = 0 ] && sleep 0.05; done")
+    with (
+        capture_logs() as lines,
+        Supervisor(settings(tmp_path), services=[Service("speaker", speaks)], echo=echo) as supervisor,
+    ):
+        until(lambda: "line 5000\n" in echo.getvalue(), seconds=30)
+        kept = sorted(supervisor.logs_dir.iterdir())
+        sizes = [path.stat().st_size for path in kept]
+    assert [path.name for path in kept] == ["speaker.log", "speaker.log.1", "speaker.log.2", "speaker.log.3"]
+    assert max(sizes[1:]) <= 2000
+    assert [line["event"] for line in lines].count("service_started") == 1, "it goes on, undisturbed"
+
+
+def test_a_log_that_cannot_be_put_aside_stops_nothing_and_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "LOG_BYTES", 10)
+    blocked = tmp_path / "data" / "logs" / "speaker.log.new"
+    blocked.mkdir(parents=True)
+    echo = io.StringIO()
+    speaks = ("/bin/sh", "-c", "while :; do echo again; sleep 0.05; done")
+    with (
+        capture_logs() as lines,
+        Supervisor(settings(tmp_path), services=[Service("speaker", speaks)], echo=echo) as supervisor,
+    ):
+        until(lambda: echo.getvalue().count("again") > 20)
+        assert supervisor.alive()
+    warned = [line for line in lines if line["event"] == "log_not_put_aside"]
+    assert [(line["name"], line["log_level"]) for line in warned] == [("speaker", "warning")]
 
 
 class Closed(io.StringIO):

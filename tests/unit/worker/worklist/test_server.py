@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_it_says_where_it_is_and_ends_cleanly(tmp_path: Path, host: str, ending:
         assert httpx.get(url, params={"search": "Ursula"}).status_code == 200
         run_file = tmp_path / "run" / "worklist.json"
         assert json.loads(run_file.read_text()) == {"pid": process.pid, "url": url}
+        assert stat.S_IMODE(run_file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(run_file.parent.stat().st_mode) == 0o700
         process.send_signal(ending)
         rest, log = process.communicate(timeout=10)
     finally:

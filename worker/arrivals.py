@@ -1,0 +1,158 @@
+"""Arrivals: what waits in the spool is registered in batches, and no object can hold up another."""
+
+import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from worker import metrics
+from worker.database import Database, InstanceStatus, is_away
+from worker.inference_commit import InferenceCommit
+from worker.intake.headers import StoredObject, read_object
+from worker.intake.registration import Registered, Registration
+from worker.intake.spool import Spool
+from worker.logs import get_logger, where
+from worker.study_state import refresh
+
+log = get_logger(__name__)
+
+BATCH_BYTES = 64 << 20
+BATCH_OBJECTS = 64
+"""So much is registered in one transaction at most."""
+
+UNREADABLE_SECONDS = 30.0
+"""An arrival that the disk will not give is tried again after so long."""
+
+Arrival = tuple[str, StoredObject]
+"""Spool name and what was read of the object."""
+
+
+class Arrivals:
+    """The way from the spool into the database.
+
+    Parameters
+    ----------
+    results
+        Owes the report of a study with an object that cannot be classified.
+    calling_aes
+        AE titles that have a name in the metrics; any other is `other`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool,
+        registration: Registration,
+        results: InferenceCommit,
+        calling_aes: frozenset[str],
+    ) -> None:
+        self.database = database
+        self.spool = spool
+        self.registration = registration
+        self.results = results
+        self.calling_aes = calling_aes
+        self._listed: deque[Path] = deque()
+        self._later: dict[str, float] = {}
+        self._strangers: set[Path] = set()
+
+    def register(self) -> tuple[int, set[str]]:
+        """Register a batch, oldest first; return how many objects, and the models that were given something to do."""
+        batch = self._read()
+        if not batch:
+            return 0, set()
+        try:
+            return len(batch), self._commit(batch)
+        except Exception as error:
+            if is_away(error):
+                self._listed.clear()
+                raise
+            log.warning("batch_not_registered", objects=len(batch), error=where(error), todo="each is tried alone")
+        models: set[str] = set()
+        for arrival in batch:
+            models |= self._alone(arrival)
+        return len(batch), models
+
+    def _alone(self, arrival: Arrival) -> set[str]:
+        """Register one object; what cannot be registered as it is becomes a visible failure."""
+        name, stored = arrival
+        try:
+            return self._commit([arrival])
+        except Exception as error:
+            if is_away(error):
+                raise
+            words = f"it cannot be registered ({type(error).__name__}); the bytes are kept as {name}"
+            log.warning("not_registered", spool_name=name, error=where(error))
+        try:
+            return self._commit([(name, replace(stored, header=Dataset(), has_pixels=False, defect=words))])
+        except Exception as error:
+            if is_away(error):
+                raise
+            log.exception("arrival_left", spool_name=name, todo="it stays in the spool, pending; look at this error")
+            self._later[name] = time.monotonic() + UNREADABLE_SECONDS
+            return set()
+
+    def _commit(self, batch: list[Arrival]) -> set[str]:
+        done = Registered()
+        with metrics.stage_seconds.labels(stage="register").time(), self.database.write() as session:
+            self.registration.lock_studies(session, batch)
+            for name, stored in batch:
+                self.registration.register(session, name, stored, done)
+            to_report = {
+                instance.study_id
+                for instance, _ in done.fresh
+                if instance.reportable and instance.status == InstanceStatus.FAILED
+            }
+            for study_id, study in sorted(done.studies.items()):
+                refresh(session, study)
+                self.results.hold_report(session, study)
+                if study_id in to_report:
+                    self.results.owe_report(session, study)
+        self.spool.file_away(done.file_away)
+        for name in done.discard:
+            self.spool.discard(name)
+            log.info("identical_resend", spool_name=name)
+        self._announce(done)
+        return done.models
+
+    def _read(self) -> list[Arrival]:
+        """Read the headers of a batch; a file that the disk will not give is left for later, its neighbours go on."""
+        batch: list[Arrival] = []
+        size, now = 0, time.monotonic()
+        if not self._listed:
+            self._listed.extend(self.spool.arrivals())
+            self._warn_of_strangers()
+        while self._listed and size <= BATCH_BYTES and len(batch) < BATCH_OBJECTS:
+            path = self._listed.popleft()
+            if self._later.get(path.stem, 0.0) > now:
+                continue
+            try:
+                stored = read_object(path)
+            except FileNotFoundError:  # registered and moved since it was listed
+                continue
+            except OSError as error:
+                self._later[path.stem] = now + UNREADABLE_SECONDS
+                log.warning("arrival_not_readable", spool_name=path.stem, error=str(error), todo="look at the disk")
+                continue
+            self._later.pop(path.stem, None)
+            batch.append((path.stem, stored))
+            size += stored.size_bytes
+        return batch
+
+    def _warn_of_strangers(self) -> None:
+        for path in set(self.spool.strangers()) - self._strangers:
+            self._strangers.add(path)
+            log.warning("stranger_in_the_spool", path=str(path), todo="send it with `firstread send`, then remove it")
+
+    def _announce(self, done: Registered) -> None:
+        for instance, modality in done.fresh:
+            calling = instance.calling_ae if instance.calling_ae in self.calling_aes else "other"
+            metrics.instances_received.labels(calling_ae=calling, modality=modality, status=instance.status).inc()
+            log.info(
+                "registered",
+                sop_instance_uid=instance.sop_instance_uid,
+                calling_ae=instance.calling_ae,
+                status=instance.status,
+                reason=instance.reason,
+            )

@@ -30,6 +30,8 @@ GAUGE_SECONDS = 5.0
 def main(settings: Settings, *, with_intake: bool = True) -> int:
     """Serve until SIGTERM or SIGINT; the logs are the caller's to configure.
 
+    The process is ours from here: its signal handlers and its umask (077) are set.
+
     Parameters
     ----------
     settings
@@ -43,6 +45,7 @@ def main(settings: Settings, *, with_intake: bool = True) -> int:
         Exit code: 0 stopped as asked, 1 could not start, 2 a setting is wrong.
     """
     stop = _stop_on_signals()
+    os.umask(0o077)
     try:
         with _one_at_a_time(make_private(settings.data_dir / "run")) as run_dir:
             return _serve(settings, run_dir, stop, with_intake=with_intake)
@@ -69,7 +72,7 @@ def _serve(settings: Settings, run_dir: Path, stop: threading.Event, *, with_int
     swept = spool.sweep_partials()
     if swept:
         log.warning("partial_files_swept", count=swept, fix="none: their senders had no answer and send again")
-    _serve_metrics(settings.metrics_port)
+    serve(settings.metrics_port)
     intake = IntakeProcess(environment=_intake_environment(settings)) if with_intake else None
     listener.start()
     _announce(run_dir, settings.ae_title, *listener.address)
@@ -119,13 +122,6 @@ def _one_at_a_time(run_dir: Path) -> Iterator[Path]:
         yield run_dir
     finally:
         os.close(descriptor)
-
-
-def _serve_metrics(port: int) -> None:
-    try:
-        serve(port)
-    except OSError as error:
-        log.warning("metrics_not_served", port=port, error=str(error), fix="set FIRSTREAD_METRICS_PORT to a free port")
 
 
 def _intake_environment(settings: Settings) -> dict[str, str]:

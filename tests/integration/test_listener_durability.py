@@ -324,6 +324,16 @@ def test_metrics_are_served(tmp_path: Path) -> None:
     assert float(re.search(r"^firstread_spool_free_bytes (\S+)", shown, re.MULTILINE)[1]) > 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the umask of a process cannot be read")
+def test_whatever_it_makes_is_nobody_elses(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with ListenerProcess(tmp_path / "data") as listener:
+            assert "\nUmask:\t0077\n" in Path(f"/proc/{listener.pid}/status").read_text()
+    finally:
+        os.umask(before)
+
+
 def test_intake_runs_beside_the_listener_and_stops_with_it(tmp_path: Path) -> None:
     with ListenerProcess(tmp_path / "data", intake=True) as listener:
         wait_for(lambda: bool(psutil.Process(listener.pid).children()))

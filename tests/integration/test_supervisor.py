@@ -1,6 +1,7 @@
 """A supervisor in a process of its own, killed with SIGKILL: everything it started dies with it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -30,12 +31,23 @@ time.sleep(600)
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], dict[str, int]]]]:
+def runtime(short_dir: Path) -> Path:
+    path = short_dir / "run"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, runtime: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], dict[str, int]]]]:
     """Start one on the same data directory; gives its process and what it runs."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> tuple[subprocess.Popen[bytes], dict[str, int]]:
-        process = subprocess.Popen([sys.executable, "-c", SUPERVISOR, tmp_path / "data"], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR, tmp_path / "data"],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
+        )
         started.append(process)
         assert process.stdout is not None
         return process, json.loads(process.stdout.readline())
@@ -47,7 +59,7 @@ def supervisor(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[b
 
 
 def test_kill_9_of_the_supervisor_takes_its_children_along(
-    supervisor: Callable[[], tuple[subprocess.Popen[bytes], dict[str, int]]],
+    supervisor: Callable[[], tuple[subprocess.Popen[bytes], dict[str, int]]], runtime: Path
 ) -> None:
     process, pids = supervisor()
     assert sorted(pids) == ["one", "redis", "two"]
@@ -57,9 +69,12 @@ def test_kill_9_of_the_supervisor_takes_its_children_along(
     while any("die_with_parent" in " ".join(child.cmdline()) for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    (left,) = runtime.iterdir()
     process.kill()
     process.wait(10)
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
     _, again = supervisor()  # the data directory is free
     assert sorted(again) == ["one", "redis", "two"]
+    (fresh,) = runtime.iterdir()
+    assert fresh != left, "what the killed one left is swept"

@@ -98,15 +98,16 @@ def rotate(log_file: Path) -> bool:
 
 def _copy_end(source: Path, target: Path, *, at_most: int) -> None:
     """Copy the last bytes of a file that grows meanwhile into a private one."""
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with source.open("rb") as whole, os.fdopen(descriptor, "wb") as end:
-            whole.seek(max(0, source.stat().st_size - at_most))
-            while chunk := whole.read(min(CHUNK_BYTES, at_most - end.tell())):
-                end.write(chunk)
-    except OSError:
-        target.unlink(missing_ok=True)  # on a full disk, half a copy would only be in the way
-        raise
+    with source.open("rb") as whole:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as end:
+                whole.seek(max(0, source.stat().st_size - at_most))
+                while chunk := whole.read(min(CHUNK_BYTES, at_most - end.tell())):
+                    end.write(chunk)
+        except OSError:
+            target.unlink(missing_ok=True)  # on a full disk, half a copy would only be in the way
+            raise
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:

@@ -1,9 +1,9 @@
-"""A private directory for a unix socket: with a short path, held while we run, swept by the next one if we are killed."""
+"""A private directory for a unix socket: its path is short, it is held while we run, and swept if we were killed."""
 
 import contextlib
 import fcntl
 import os
-import stat
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Self
@@ -42,7 +42,7 @@ class RuntimeDirectory:
     def remove(self) -> None:
         """Remove it, and give the lock back; a second time does nothing."""
         if self._lock is not None:
-            _remove(self.path)
+            shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
 
@@ -71,7 +71,7 @@ def _make(parent: Path) -> tuple[Path, int | None]:
         with contextlib.suppress(FileNotFoundError):
             descriptor = _open(path)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink and path.is_dir():
+            if path.is_dir():
                 return path, descriptor
             os.close(descriptor)
 
@@ -83,8 +83,9 @@ def _sweep(parent: Path) -> None:
             descriptor = _open(path)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(descriptor).st_uid == os.geteuid():
-                    _remove(path)
+                if os.fstat(descriptor).st_uid == os.geteuid() and set(path.iterdir()) <= {path / SOCKET_NAME}:
+                    (path / SOCKET_NAME).unlink(missing_ok=True)
+                    path.rmdir()
                     log.info("stale_runtime_directory_removed", path=str(path))
             finally:
                 os.close(descriptor)
@@ -92,11 +93,3 @@ def _sweep(parent: Path) -> None:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK((path / SOCKET_NAME).lstat().st_mode):
-            (path / SOCKET_NAME).unlink()
-    with contextlib.suppress(FileNotFoundError):
-        path.rmdir()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -77,19 +78,21 @@ def test_what_a_killed_one_left_is_swept_and_nothing_else(tmp_path: Path, runtim
     anothers = runtime / f"{left.name}-with-something"
     anothers.mkdir()
     (anothers / "notes").touch()
+    (anothers / "redis.sock").touch()
     running = EmbeddedRedis(tmp_path / "running")
     with EmbeddedRedis(tmp_path / "redis") as server:
         assert set(runtime.iterdir()) == {anothers, running.socket.parent, server.socket.parent}
     assert running.socket.parent.is_dir()
     running.stop()
     assert list(runtime.iterdir()) == [anothers]
+    assert len(list(anothers.iterdir())) == 2
 
 
 def test_a_directory_swept_before_it_was_held_is_made_again(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
 
-    def swept_at_once(prefix: str, dir: str) -> str:
-        made.append(Path(make(prefix=prefix, dir=dir)))
+    def swept_at_once(**where: Any) -> str:
+        made.append(Path(make(**where)))
         if len(made) == 1:
             made[0].rmdir()
         return str(made[-1])

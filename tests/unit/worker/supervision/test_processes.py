@@ -121,7 +121,7 @@ def test_a_small_log_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_log_is_put_aside_under_the_process_that_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "LOG_BYTES", 3)
+    monkeypatch.setattr(processes, "LOG_BYTES", 5)
     path = tmp_path / "child.log"
     code = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
     with path.open("ab") as log_file, subprocess.Popen(

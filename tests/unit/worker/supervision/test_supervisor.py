@@ -213,7 +213,7 @@ def test_the_logs_of_a_service_that_never_ends_stay_bounded(tmp_path: Path, monk
         capture_logs() as lines,
         Supervisor(settings(tmp_path), services=[Service("speaker", speaks)], echo=echo) as supervisor,
     ):
-        until(lambda: "line 5000\n" in echo.getvalue(), seconds=30)
+        until(lambda: echo.getvalue().count("\n") > 4000, seconds=30)
         kept = sorted(supervisor.logs_dir.iterdir())
         sizes = [path.stat().st_size for path in kept]
     assert [path.name for path in kept] == ["speaker.log", "speaker.log.1", "speaker.log.2", "speaker.log.3"]

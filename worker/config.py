@@ -3,12 +3,15 @@
 Settings are read at the doors (`__main__`, `cli`, `celery_app`) and passed inward as plain values.
 """
 
+import difflib
 import os
+import re
+import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -16,10 +19,14 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydicom.datadict import keyword_dict, tag_for_keyword
 
 from worker.errors import SettingsError
+from worker.files import make_private
 
 GIB = 1 << 30
+BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
+DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 
 
 def default_data_dir() -> Path:
@@ -76,6 +83,16 @@ class Route(BaseModel):
             return value
         return {key: (patterns,) if isinstance(patterns, str) else patterns for key, patterns in value.items()}
 
+    @field_validator("when", mode="after")
+    @classmethod
+    def _names_attributes(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for keyword in (word for keywords in value for word in keywords.split("|")):
+            if not keyword or tag_for_keyword(keyword) is None:
+                near = difflib.get_close_matches(keyword, keyword_dict, 1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"{keyword!r} is no DICOM keyword (PS3.6 chapter 6){meant}")
+        return value
+
     @model_validator(mode="after")
     def _goes_somewhere(self) -> Self:
         if (self.model is None) == (self.not_eligible is None):
@@ -90,6 +107,18 @@ def _checked_ae_title(value: str) -> str:
             "an AE title is 1 to 16 printable ASCII characters without backslash or outer spaces (PS3.5 6.2)"
         )
     return value
+
+
+def _check_scheme(url: str, schemes: tuple[str, ...]) -> None:
+    """Refuse what is no URL of these schemes; nothing of it is quoted but the scheme: the rest may be secret."""
+    scheme, colon, _ = url.partition("://")
+    if not colon or scheme not in schemes:
+        named = f"{scheme}:// is not supported" if colon and re.fullmatch(r"[a-z0-9+.-]{1,20}", scheme) else ""
+        raise ValueError(f"{named or 'it is no URL'}; allowed: {', '.join(f'{known}://' for known in schemes)}")
+
+
+_DATABASE_PORT = re.compile(r"[^:]+://(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]+\]|[^/:?]*)(?::([^/?]*))?")
+"""The port of a URL as SQLAlchemy reads it."""
 
 
 def _split_commas(value: Any) -> Any:
@@ -112,8 +141,12 @@ class Settings(BaseSettings):
     dicom_host: str = Field("127.0.0.1", description="address the DICOM listener binds")
     dicom_port: Annotated[int, Field(ge=0, le=65535)] = Field(11112, description="its port; 0: a free one, printed")
     max_associations: Annotated[int, Field(ge=1)] = Field(100, description="associations served at once")
-    max_object_bytes: Annotated[int, Field(ge=1)] = Field(2 * GIB, description="largest object accepted, bytes")
-    min_free_bytes: Annotated[int, Field(ge=0)] = Field(1 * GIB, description="free space below which we answer A700")
+    max_object_bytes: Annotated[ByteSize, Field(ge=1)] = Field(
+        ByteSize(2 * GIB), description="largest object accepted; bytes, or for example 2GiB"
+    )
+    min_free_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
+        ByteSize(1 * GIB), description="free space below which we answer A700"
+    )
     web_host: str = Field("127.0.0.1", description="address the worklist binds")
     web_port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="its port; 0: a free one, printed")
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="each service's own metrics; 0: off")
@@ -134,7 +167,9 @@ class Settings(BaseSettings):
         "comprehensive_3d", description="SR SOP Class offered first"
     )
     decode_seconds: Annotated[float, Field(gt=0)] = Field(60.0, description="CPU and wall seconds to decode one object")
-    decode_bytes: Annotated[int, Field(ge=1 << 28)] = Field(4 * GIB, description="address space of a decoding child")
+    decode_bytes: Annotated[ByteSize, Field(ge=1 << 28)] = Field(
+        ByteSize(4 * GIB), description="address space of a decoding child"
+    )
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     route: tuple[Route, ...] = Field((), description="[[route]] tables, tried before the shipped ones (firstread.toml)")
 
@@ -167,6 +202,23 @@ class Settings(BaseSettings):
     @classmethod
     def _are_ae_titles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_checked_ae_title(title) for title in value)
+
+    @field_validator("broker_url", mode="after")
+    @classmethod
+    def _is_broker_url(cls, value: str) -> str:
+        for url in value.split(";") if value else ():  # several sentinels, several RabbitMQ nodes
+            _check_scheme(url, BROKER_SCHEMES)
+        return value
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _is_database_url(cls, value: str) -> str:
+        if value:
+            _check_scheme(value, DATABASE_SCHEMES)
+            port = _DATABASE_PORT.match(value)
+            if port and port[1] and not port[1].isdecimal():
+                raise ValueError("its port is no number; @, : and / in a password are written %40, %3A and %2F")
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -227,14 +279,51 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def _explain(item: Any) -> str:
-    name = ".".join(str(part) for part in item["loc"])
-    name = f"FIRSTREAD_{name.upper()}" if len(item["loc"]) == 1 else f"firstread.toml: {name}"
-    shown = "***" if "url" in name.lower() else repr(item.get("input"))
-    return f"{name}={shown}: {item['msg'].removeprefix('Value error, ')}"
+def made_data_dir(settings: Settings) -> Path:
+    """Make the data directory where it is missing, and return it.
+
+    Raises
+    ------
+    SettingsError
+        When it can neither be made nor written to.
+    """
+    directory = settings.data_dir
+    try:
+        make_private(directory)
+    except OSError as error:
+        raise SettingsError(f"FIRSTREAD_DATA_DIR={directory}: it cannot be made ({error.strerror}): {_OTHER}") from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise SettingsError(f"FIRSTREAD_DATA_DIR={directory}: this user may not write there: {_OTHER}")
+    return directory
+
+
+_OTHER = "name a directory that this user can make or write to"
 
 
 def unknown_names() -> list[str]:
-    """`FIRSTREAD_*` names in the environment that are no setting: a misspelling to warn of, not to stop for."""
+    """Return what is no setting, in the environment and in the file: a misspelling to warn of, not to stop for."""
     known = {f"FIRSTREAD_{name.upper()}" for name in Settings.model_fields} | {"FIRSTREAD_CONFIG"}
-    return sorted(name for name in os.environ if name.startswith("FIRSTREAD_") and name not in known)
+    misspelt = sorted(name for name in os.environ if name.startswith("FIRSTREAD_") and name not in known)
+    return misspelt + [f"{config_file()}: {key}" for key in sorted(_in_file() - Settings.model_fields.keys())]
+
+
+def _in_file() -> set[str]:
+    """Return the top-level keys of the file; none where there is no file that can be read."""
+    try:
+        return set(tomllib.loads(config_file().read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # `load_settings` says so
+        return set()
+
+
+def _explain(item: Any) -> str:
+    first, *rest = (str(part) for part in item["loc"])
+    variable = f"FIRSTREAD_{first.upper()}"
+    if os.environ.get(variable) or first not in _in_file():
+        name = ".".join([variable, *rest])
+    else:
+        name = f"{config_file()}: {'.'.join([first, *rest])}"
+    shown = "***" if first.endswith("_url") else repr(item.get("input"))
+    said = item["msg"].removeprefix("Value error, ")
+    if item["type"].startswith("byte_size"):
+        said = "say a number of bytes, or for example 500MiB or 2GiB"
+    return f"{name}={shown}: {said}"

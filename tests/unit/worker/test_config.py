@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import Peer, load_settings, unknown_names
+from worker.config import Peer, load_settings, made_data_dir, unknown_names
 from worker.errors import SettingsError
 
 
@@ -62,6 +62,13 @@ def test_lists_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAX_ATTEMPTS", "0", ("FIRSTREAD_MAX_ATTEMPTS", "1")),
         ("ENGINE", "abacus", ("FIRSTREAD_ENGINE", "'abacus'", "keras")),
         ("STUDY_QUIET_SECONDS", "-1", ("FIRSTREAD_STUDY_QUIET_SECONDS", "0")),
+        ("MIN_FREE_BYTES", "plenty", ("FIRSTREAD_MIN_FREE_BYTES", "'plenty'", "2GiB")),
+        ("MIN_FREE_BYTES", "3 sacks", ("FIRSTREAD_MIN_FREE_BYTES", "2GiB")),
+        ("BROKER_URL", "kafka://h:1", ("FIRSTREAD_BROKER_URL", "kafka://", "redis://", "amqps://")),
+        ("BROKER_URL", "redis://h:1;kafka://h:1", ("FIRSTREAD_BROKER_URL", "kafka://")),
+        ("BROKER_URL", "localhost:6379", ("FIRSTREAD_BROKER_URL", "no URL", "redis+socket://")),
+        ("DATABASE_URL", "mysql://h/db", ("FIRSTREAD_DATABASE_URL", "mysql://", "sqlite://", "postgresql+psycopg://")),
+        ("DATABASE_URL", "postgresql://u:p@h:x/db", ("FIRSTREAD_DATABASE_URL", "port")),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed(
@@ -96,9 +103,101 @@ def test_a_route_must_go_somewhere(tmp_path: Path) -> None:
         load_settings()
 
 
-def test_a_secret_in_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("BROKER_URL", "kafka://user:hunter2@h:1"),
+        ("BROKER_URL", "user:hunter2@h:1"),
+        ("BROKER_URL", "hunter2 of mine://h"),
+        ("DATABASE_URL", "mysql://user:hunter2@h/db"),
+        ("DATABASE_URL", "postgresql://user:hunter2@h:x/db"),
+        ("DATABASE_URL", "postgresql://user:a@hunter2:b@h/db"),
+    ],
+)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_secret_in_a_url_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, url: str, in_file: bool
+) -> None:
+    if in_file:
+        (tmp_path / "firstread.toml").write_text(f'{name.lower()} = "{url}"\n')
+    else:
+        monkeypatch.setenv(f"FIRSTREAD_{name}", url)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("BROKER_URL", "redis://:secret@h:6379/0"),
+        ("BROKER_URL", "redis+socket:///run/redis.sock"),
+        ("BROKER_URL", "sentinel://:a@h1:26379;sentinel://:b@h2:26379"),
+        ("BROKER_URL", "amqp://user:p@broker//"),
+        ("BROKER_URL", "amqps://[2001:db8::1]:5671//"),
+        ("DATABASE_URL", "sqlite:////data/firstread.db"),
+        ("DATABASE_URL", "postgresql+psycopg://u:p%40ss%3Aword@h:5432/db?sslmode=require"),
+        ("DATABASE_URL", "postgresql:///db?host=/run/postgresql"),
+    ],
+)
+def test_urls_that_are_supported(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> None:
+    monkeypatch.setenv(f"FIRSTREAD_{name}", url)
+    assert getattr(load_settings(), name.lower()) == url
+
+
+@pytest.mark.parametrize(("text", "expected"), [("2GiB", 2 << 30), ("500 MB", 500_000_000), ("4096", 4096)])
+def test_sizes_are_bytes_or_have_a_unit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, expected: int
+) -> None:
+    monkeypatch.setenv("FIRSTREAD_MIN_FREE_BYTES", text)
+    (tmp_path / "firstread.toml").write_text("max_object_bytes = 4096\n")
+    assert (load_settings().min_free_bytes, load_settings().max_object_bytes) == (expected, 4096)
+
+
+def test_names_that_are_no_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FIRSTREAD_UNKNOWN_THING", "1")
     assert unknown_names() == ["FIRSTREAD_UNKNOWN_THING"]
+    monkeypatch.setenv("FIRSTREAD_CONFIG", str(tmp_path / "site.toml"))
+    (tmp_path / "site.toml").write_text('dicomport = 1\nae_title = "X"\n[[rout]]\nname = "r"\n')
+    assert load_settings().dicom_port == 11112
+    site = tmp_path / "site.toml"
+    assert unknown_names() == ["FIRSTREAD_UNKNOWN_THING", f"{site}: dicomport", f"{site}: rout"]
+
+
+def test_what_is_wrong_in_the_file_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FIRSTREAD_CONFIG", str(tmp_path / "site.toml"))
+    (tmp_path / "site.toml").write_text('dicom_port = "x"\n[[route]]\nname = "r"\nwhen = {}\nmodels = "m"\n')
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert f"{tmp_path}/site.toml: dicom_port='x'" in str(error.value)
+    assert f"{tmp_path}/site.toml: route.0.models" in str(error.value)
+    assert "firstread.toml" not in str(error.value)
+    monkeypatch.setenv("FIRSTREAD_DICOM_PORT", "y")
+    with pytest.raises(SettingsError, match="FIRSTREAD_DICOM_PORT='y'"):
+        load_settings()
+
+
+@pytest.mark.parametrize("keyword", ["Modalty", "Modality|Modalty", "", "Modality | BodyPartExamined"])
+def test_a_condition_is_about_a_dicom_attribute(tmp_path: Path, keyword: str) -> None:
+    (tmp_path / "firstread.toml").write_text(
+        f'[[route]]\nname = "films"\nwhen = {{ "{keyword}" = "CR" }}\nmodel = "m"\n'
+    )
+    with pytest.raises(SettingsError, match="no DICOM keyword") as error:
+        load_settings()
+    if "Modalty" in keyword:
+        assert "'Modalty' is no DICOM keyword (PS3.6 chapter 6); did you mean Modality?" in str(error.value)
+
+
+def test_a_data_directory_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert made_data_dir(load_settings(data_dir=tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for impossible in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/foo")):
+        with pytest.raises(SettingsError, match=f"FIRSTREAD_DATA_DIR={impossible}: it cannot be made"):
+            made_data_dir(load_settings(data_dir=impossible))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(SettingsError, match="may not write"):
+        made_data_dir(load_settings(data_dir=tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", "PACS", "P@host", "P@host:0", "@host:1", "P@:1", "TITLE_OF_17_CHARS@h:1"])

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +81,19 @@ def configure_logs(service: str, log_format: Literal["auto", "console", "json"] 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)  # through the same handler: a warning is one line too
+    warnings.formatwarning = _category_and_place
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # it tells each of its warnings a second time
+
+
+def _category_and_place(
+    message: Warning | str,  # noqa: ARG001 - pydicom's quote values, of patients too
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,  # noqa: ARG001
+) -> str:
+    return f"{category.__name__} at {Path(filename).name}:{lineno}"
 
 
 def get_logger(name: str) -> Any:

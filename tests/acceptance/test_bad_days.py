@@ -4,45 +4,16 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pydicom
 import pytest
 
 from tests.conftest import RedisServer, start_postgres
-from tests.support.objects import film, save
-from tests.support.peers import Storescp
+from tests.support.journeys import assert_each_once, delivered, films
+from tests.support.peers import Storescp, Valve
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.peer("storescu", "storescp")
-
-
-def films(folder: Path, count: int) -> list[Path]:
-    folder.mkdir(exist_ok=True)
-    return [save(film(PatientID=f"P{n}"), folder / f"{n}.dcm") for n in range(count)]
-
-
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[Storescp]:
-    made = Storescp(tmp_path / "pacs")
-    yield made
-    made.stop()
-
-
-def delivered(stack: Stack, count: int) -> bool:
-    reports = [report for study in stack.studies() for report in study["reports"]]
-    return sum(d["status"] == "delivered" for r in reports for d in r["deliveries"]) == count
-
-
-def assert_each_once(stack: Stack, pacs: Storescp, count: int) -> None:
-    studies = stack.studies()
-    assert [study["ai_status"] for study in studies] == ["complete"] * count
-    uids = [report["sop_instance_uid"] for study in studies for report in study["reports"]]
-    assert len(uids) == count, "one report a study"
-    assert sorted(str(pydicom.dcmread(path).SOPInstanceUID) for path in pacs.held()) == sorted(uids)
-    done = stack.run("reconcile", "--verify", "--json")
-    assert done.returncode == 0, done.stdout
 
 
 def test_accepted_with_nothing_but_the_listener_then_drained(
@@ -91,6 +62,37 @@ def test_kill_9_of_everything_on_the_way(tmp_path: Path, redis_server: RedisServ
         stack.wait(lambda: stack.settled(12), 120, "classification")
         stack.wait(lambda: delivered(stack, 12), 90, "delivery")
         assert_each_once(stack, pacs, 12)
+
+
+def test_broker_pacs_and_intake_go_away_while_one_association_pushes(
+    tmp_path: Path, redis_server: RedisServer, pacs: Storescp
+) -> None:
+    """All three end in the middle of an object, scans come in while they are away, and they return in the middle."""
+    pacs.start()
+    with Stack(tmp_path / "data", redis_server.url, pacs=pacs.peer) as stack, Valve(stack.port) as valve:
+        stack.start()
+        files = films(tmp_path / "films", 20)
+        third = sum(file.stat().st_size for file in files) // 3
+        valve.open(third)
+        with stack.pushing(*files, port=valve.port) as push:
+            valve.wait_shut()
+            stack.stop("intake")
+            pacs.stop()
+            redis_server.stop()
+            before = stack.json("reconcile")["accepted"]
+            valve.open(third)
+            valve.wait_shut()
+            assert 0 < before < stack.json("reconcile")["accepted"] < 20, "accepted while they were away"
+            pacs.start()
+            redis_server.start()
+            stack.start("intake")
+            assert push.poll() is None, "the association is the one of before"
+            valve.open()
+            assert push.wait(60) == 0, "storescu had success for all 20"
+        stack.wait(lambda: stack.settled(20), 120, "classification")
+        stack.wait(lambda: delivered(stack, 20), 90, "delivery")
+        assert_each_once(stack, pacs, 20)
+        assert set(stack.alive().values()) == {True}
 
 
 def test_a_broker_that_lost_everything_is_no_loss(tmp_path: Path, redis_server: RedisServer, pacs: Storescp) -> None:

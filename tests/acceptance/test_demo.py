@@ -64,6 +64,7 @@ def test_the_phantoms_end_as_they_shall_and_their_reports_arrive(firstread: list
     assert {ds.SOPClassUID for ds in reports} == {Comprehensive3DSRStorage}
     assert {ds.SOPInstanceUID for ds in reports} == {ds.SOPInstanceUID for ds in stored}
     assert len(reports) >= 5
+    assert re.search(r"^\d+ reports at the stand-in PACS, \d+\.\d s after the start$", done.stdout, re.MULTILINE)
     for place in (data_dir / "logs", data_dir / "reports", data_dir / "pacs"):
         assert str(place) in done.stdout
     assert re.search(r"worklist +http://127\.0\.0\.1:\d+/", done.stdout)

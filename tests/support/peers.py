@@ -1,9 +1,12 @@
 """PACS that no one here wrote: dcmtk's storescp and Orthanc, started and stopped by the test."""
 
+import contextlib
 import json
+import math
 import os
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -47,10 +50,17 @@ class _Peer:
 
 
 class Storescp(_Peer):
-    """dcmtk's storescp; it names files by SOP Instance UID, so the same object twice is one file."""
+    """dcmtk's storescp.
+
+    It names files by SOP Instance UID, so the same object twice is one file; with `every_arrival` it is two.
+    """
+
+    def __init__(self, folder: Path, *, every_arrival: bool = False) -> None:
+        super().__init__(folder)
+        self.naming = ["--unique-filenames"] if every_arrival else []
 
     def command(self) -> list[str]:
-        return ["storescp", "-od", str(self.folder), "-aet", self.ae_title, str(self.port)]
+        return ["storescp", *self.naming, "-od", str(self.folder), "-aet", self.ae_title, str(self.port)]
 
     def held(self) -> list[Path]:
         """The files it has."""
@@ -147,3 +157,62 @@ class RabbitMq(_Peer):
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+
+class Valve:
+    """A TCP forwarder before a port, for one connection, that stands still after as many bytes as it is told."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        self._let = 0.0
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._serve, name="valve", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open()
+        with contextlib.suppress(OSError):  # it wakes `accept`, where nobody has come
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join(10)
+
+    def open(self, byte_count: float = math.inf) -> None:
+        """Let so many bytes more through from the sender."""
+        with self._changed:
+            self._let = byte_count
+            self._changed.notify_all()
+
+    def wait_shut(self, seconds: float = 60) -> None:
+        """Wait until all that was let through is through."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._let <= 0, seconds), "the sender sent less"
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):  # nobody came, or one of the two has gone
+            sender, _ = self._server.accept()
+            with sender, socket.create_connection(("127.0.0.1", self._target)) as receiver:
+                back = threading.Thread(target=self._answers, args=(receiver, sender), name="valve-back", daemon=True)
+                back.start()
+                self._requests(sender, receiver)
+                back.join(10)
+
+    def _requests(self, sender: socket.socket, receiver: socket.socket) -> None:
+        while data := sender.recv(1024):
+            with self._changed:
+                self._changed.wait_for(lambda: self._let > 0)
+            receiver.sendall(data)
+            with self._changed:
+                self._let -= len(data)
+                self._changed.notify_all()
+        receiver.shutdown(socket.SHUT_WR)
+
+    @staticmethod
+    def _answers(receiver: socket.socket, sender: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the sender has gone
+            while data := receiver.recv(65536):
+                sender.sendall(data)

@@ -1,5 +1,6 @@
 """The real services as real processes: started here, killed here, asked through the public commands."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,9 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
+
+from sqlmodel import col, select
+
+from worker.database import Database, WorkItem
 
 SERVICES = {
     "listener": ("listener", "--no-intake"),
@@ -17,6 +22,9 @@ SERVICES = {
     "inference": ("worker", "--queues", "inference"),
     "delivery": ("worker", "--queues", "delivery"),
 }
+
+
+FAULTY = Path(__file__).with_name("faulty_worker.py")
 
 
 def free_port() -> int:
@@ -27,7 +35,10 @@ def free_port() -> int:
 
 
 class Stack:
-    """Listener, intake, inference and delivery on one data directory; each can be stopped, killed, started again."""
+    """Listener, intake, inference and delivery on one data directory; each can be stopped, killed, started again.
+
+    A second process of a service has its name with a number behind it: `inference-2`.
+    """
 
     def __init__(self, data_dir: Path, broker_url: str = "", **settings: Any) -> None:
         self.data_dir = data_dir
@@ -58,14 +69,20 @@ class Stack:
     def start(self, *names: str) -> None:
         """Start services; all of them when none is named."""
         for name in names or SERVICES:
-            log = (self.data_dir / f"{name}.log").open("ab")
-            command = [sys.executable, "-m", "worker.cli", *SERVICES[name]]
+            self._spawn(name, "-m", "worker.cli")
+        if "listener" in (names or SERVICES):
+            self.wait(self.listening, 60, "the listener to listen")
+
+    def start_faulty(self, name: str, fault: str, witness: Path) -> None:
+        """Start a worker with a fault of `tests.support.faulty_worker`; `witness` is written when it strikes."""
+        self._spawn(name, "-P", str(FAULTY), fault, str(witness))
+
+    def _spawn(self, name: str, *python: str) -> None:
+        command = [sys.executable, *python, *SERVICES[name.partition("-")[0]]]
+        with (self.data_dir / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, cwd=self.data_dir, start_new_session=True
             )
-            log.close()
-        if "listener" in (names or SERVICES):
-            self.wait(self.listening, 60, "the listener to listen")
 
     def listening(self) -> bool:
         """Whether the DICOM port answers."""
@@ -89,6 +106,16 @@ class Stack:
     def kill(self, name: str) -> None:
         """`kill -9`."""
         self.stop(name, signal.SIGKILL)
+
+    def has_died(self, name: str) -> bool:
+        """Whether a service has ended by itself; what it left behind is ended too, and it can be started again."""
+        process = self.processes[name]
+        if process.poll() is None:
+            return False
+        del self.processes[name]
+        with contextlib.suppress(ProcessLookupError):  # nothing is left of its process group
+            os.killpg(process.pid, signal.SIGKILL)
+        return True
 
     def alive(self) -> dict[str, bool]:
         """Which services run."""
@@ -116,6 +143,15 @@ class Stack:
         result: list[dict[str, Any]] = self.json("studies")
         return result
 
+    def work(self, kind: str) -> list[tuple[str, int]]:
+        """State and attempts of all work of a kind, oldest first: from the table, for no command shows leases."""
+        database = Database(self.environment.get("FIRSTREAD_DATABASE_URL") or f"sqlite:///{self.data_dir}/firstread.db")
+        query = select(WorkItem).where(WorkItem.kind == kind).order_by(col(WorkItem.id))
+        with database.read() as session:
+            found = [(str(item.state), item.attempts) for item in session.exec(query)]
+        database.dispose()
+        return found
+
     def settled(self, count: int) -> bool:
         """Whether `count` instances are registered and none is pending."""
         sums = self.json("reconcile")
@@ -126,15 +162,25 @@ class Stack:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                logs = "\n".join(f"--- {name}\n{self.log(name)[-1500:]}" for name in SERVICES if self._has_log(name))
+                logs = "\n".join(f"--- {name}\n{self.log(name)[-1500:]}" for name in self._logged())
                 raise AssertionError(f"waited {seconds} s for {what}\n{logs}")
             time.sleep(0.2)
 
-    def _has_log(self, name: str) -> bool:
-        return (self.data_dir / f"{name}.log").exists()
+    def _logged(self) -> list[str]:
+        return sorted(path.stem for path in self.data_dir.glob("*.log"))
 
     def storescu(self, *files: Path, timeout: float = 120) -> int:
         """Push files with dcmtk's storescu; returns its exit status."""
-        listing = [str(file) for file in files]
-        command = ["storescu", "-R", "-aec", "FIRSTREAD", "-aet", "STORESCU", "127.0.0.1", str(self.port), *listing]
-        return subprocess.run(command, capture_output=True, timeout=timeout, check=False).returncode
+        with self.pushing(*files) as push:
+            return push.wait(timeout)
+
+    @contextlib.contextmanager
+    def pushing(self, *files: Path, port: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+        """Push files over one association of dcmtk's storescu while the block runs, to another port if one is given."""
+        address = ["127.0.0.1", str(port or self.port)]
+        command = ["storescu", "-R", "-aec", "FIRSTREAD", "-aet", "STORESCU", *address, *(str(file) for file in files)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as push:
+            try:
+                yield push
+            finally:
+                push.kill()

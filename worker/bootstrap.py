@@ -7,7 +7,7 @@ from celery import Celery
 
 from models.registry import Registry
 from worker import schema
-from worker.config import Settings
+from worker.config import Settings, made_data_dir
 from worker.database import Database
 from worker.intake.routing import Router
 from worker.intake.spool import Spool
@@ -23,7 +23,11 @@ def open_database(settings: Settings) -> Database:
     ------
     SchemaOwed
         On PostgreSQL, where `firstread migrate` has to be run first.
+    SettingsError
+        When the data directory, where SQLite keeps it, cannot be made.
     """
+    if not settings.database_url:
+        made_data_dir(settings)
     database = Database(settings.effective_database_url)
     schema.ensure(database)
     return database
@@ -37,6 +41,11 @@ def models_dir(settings: Settings) -> Path:
 def model_registry(settings: Settings) -> Registry:
     """Return the model packages there are: shipped ones and the site's own."""
     return Registry(models_dir(settings))
+
+
+def model_names(settings: Settings) -> list[str]:
+    """Return the names of the installed models."""
+    return sorted({package.card.name for package in model_registry(settings).packages()})
 
 
 def model_router(settings: Settings) -> Router:

@@ -10,6 +10,7 @@ what vanished workers held and publishes a hint for all that is due. Nothing her
 import socket
 import time
 from collections.abc import Callable, Sequence
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,14 @@ PATIENCE_SECONDS = 300.0
 
 ALIVE_SECONDS = 5.0
 """How often a worker that takes work says so."""
+
+
+class Ended(Enum):
+    """What became of one look for work."""
+
+    NOTHING = "nothing was due"
+    HANDLED = "it was handled, well or not"
+    BARRED = "the way is barred for now"
 
 
 class Pipeline:
@@ -93,6 +102,7 @@ class Pipeline:
         self.report_iod = report_iod
         self.stopping = stopping
         self._alive_at = float("-inf")
+        self._shown: set[tuple[str, str]] = set()
         self.record = partial(record, actor=actor)
         self.results = InferenceCommit(work, self.record, quiet_seconds)
         self.reports = ReportCommit(database, work, self.record, make_private(reports_dir), destinations)
@@ -124,12 +134,13 @@ class Pipeline:
                 if error := self.work.give_up_lost(session, item):
                     self._show_given_up(session, item, study, error)
         self.wakeups.send({queue_of(one.kind, one.lane) for one in due})
-        metrics.work_pending.clear()
-        metrics.work_oldest_seconds.clear()
-        for one in pending:
-            metrics.work_pending.labels(kind=one.kind, model=one.lane).set(one.count)
-            age = (utc_now() - one.oldest).total_seconds()
-            metrics.work_oldest_seconds.labels(kind=one.kind, model=one.lane).set(age)
+        self._shown |= {(one.kind, one.lane) for one in pending}
+        now = utc_now()
+        found = {(one.kind, one.lane): (one.count, (now - one.oldest).total_seconds()) for one in pending}
+        for kind, lane in self._shown:  # what is done falls to zero; a series cannot be taken back between processes
+            count, age = found.get((kind, lane), (0, 0.0))
+            metrics.work_pending.labels(kind=kind, model=lane).set(count)
+            metrics.work_oldest_seconds.labels(kind=kind, model=lane).set(age)
         metrics.spool_free_bytes.set(self.spool.free_bytes())
 
     # ---- inference
@@ -140,7 +151,7 @@ class Pipeline:
             self.results.model_version(session, classifier.card)
         total = 0
         while not self.stopping():
-            self._alive("inference")
+            self._alive(f"inference {model}")
             claims = self.work.claim(WorkKind.INFER, lane=model, limit=classifier.max_batch)
             if not claims:
                 break
@@ -193,7 +204,7 @@ class Pipeline:
                 ).all()
             )
         return [
-            Task(self.spool.path(names[claim.subject_id]), self.previews_dir / f"{claim.subject_id}.png")
+            Task(partial(self.spool.path, names[claim.subject_id]), self.previews_dir / f"{claim.subject_id}.png")
             for claim in claims
         ]
 
@@ -201,7 +212,10 @@ class Pipeline:
 
     def report(self) -> int:
         """Make the reports that are due; return how many pieces of work were handled."""
-        return self._each(WorkKind.REPORT, "", self._report)
+        count = 0
+        while self._one(WorkKind.REPORT, "", self._report) is not Ended.NOTHING:
+            count += 1
+        return count
 
     def _report(self, claim: Claim) -> None:
         with self.database.write() as session:
@@ -232,6 +246,7 @@ class Pipeline:
                 return
             self.work.finish(session, claim)
             self.reports.keep(session, study, gathered, dataset, part)
+            refresh(session, study)
         log.info("report_stored", sop_instance_uid=dataset.SOPInstanceUID, generation=gathered.generation)
 
     def _header(self, instance: Instance) -> Path | Dataset:
@@ -241,10 +256,25 @@ class Pipeline:
     # ---- delivery
 
     def deliver(self) -> int:
-        """Deliver what is due; a destination that cannot be reached is left alone until the next round."""
-        with self.database.read() as session:
-            destinations = sorted(due.lane for due in self.work.due(session) if due.kind == WorkKind.DELIVER)
-        return sum(self._each(WorkKind.DELIVER, destination, self._deliver) for destination in destinations)
+        """Deliver what is due, one report to each destination in turn, so that a slow one does not starve the others.
+
+        New reports are made between the rounds. A destination that cannot be reached is left alone until the next
+        call. Returns how many deliveries were tried.
+        """
+        count = 0
+        barred: set[str] = set()
+        while not self.stopping():
+            with self.database.read() as session:
+                due = {one.lane for one in self.work.due(session) if one.kind == WorkKind.DELIVER}
+            if not due - barred:
+                break
+            for destination in sorted(due - barred):
+                ended = self._one(WorkKind.DELIVER, destination, self._deliver)
+                count += ended is not Ended.NOTHING
+                if ended is not Ended.HANDLED:  # away, or another thread has what was due
+                    barred.add(destination)
+            self.report()
+        return count
 
     def _deliver(self, claim: Claim) -> None:
         delivery, report = self.reports.find(claim)
@@ -263,37 +293,37 @@ class Pipeline:
 
     # ---- what goes wrong
 
-    def _each(self, kind: WorkKind, lane: str, handle: Callable[[Claim], None]) -> int:
-        """Claim and handle one piece of work after the other, until none is due or the way is barred."""
-        count = 0
-        while not self.stopping():
-            claims = self.work.claim(kind, lane=lane)
-            if not claims:
-                break
-            count += 1
-            (claim,) = claims
-            try:
-                with self.work.kept(claims):
-                    handle(claim)
-            except PeerUnreachable:
-                break
-            except LeaseLost as error:
-                log.warning("result_dropped", work=claim.id, kind=kind, error=str(error))
-            except Never as error:
-                self._failed(claim, str(error), final=True)
-            except Exception as error:
-                if is_away(error):  # nothing can be written of it now; the lease will end
-                    raise
-                log.error("work_failed", work=claim.id, kind=kind, error=where(error))
-                self._failed(claim, f"it failed ({where(error)})", final=False)
-        return count
+    def _one(self, kind: WorkKind, lane: str, handle: Callable[[Claim], None]) -> Ended:
+        """Claim one piece of work and handle it, whatever becomes of it."""
+        claims = [] if self.stopping() else self.work.claim(kind, lane=lane)
+        if not claims:
+            return Ended.NOTHING
+        (claim,) = claims
+        try:
+            with self.work.kept(claims):
+                handle(claim)
+        except PeerUnreachable:
+            return Ended.BARRED
+        except LeaseLost as error:
+            log.warning("result_dropped", work=claim.id, kind=kind, error=str(error))
+        except Never as error:
+            self._failed(claim, str(error), final=True)
+        except OSError as error:  # the disk, not the work: it is tried until the disk is well
+            log.error("disk_trouble", work=claim.id, kind=kind, error=str(error))
+            self._failed(claim, str(error), final=False, costs_attempt=False)
+        except Exception as error:
+            if is_away(error):  # nothing can be written of it now; the lease will end
+                raise
+            log.error("work_failed", work=claim.id, kind=kind, error=where(error))
+            self._failed(claim, f"it failed ({where(error)})", final=False)
+        return Ended.HANDLED
 
-    def _failed(self, claim: Claim, error: str, *, final: bool) -> None:
+    def _failed(self, claim: Claim, error: str, *, final: bool, costs_attempt: bool = True) -> None:
         """Put failed work off, or give it up; both only while it is still ours."""
         try:
             with self.database.write() as session:
-                if not final and not self.work.exhausted(claim):
-                    self.work.put_off(session, claim, error)
+                if not costs_attempt or not (final or self.work.exhausted(claim)):
+                    self.work.put_off(session, claim, error, costs_attempt=costs_attempt)
                     return
                 study = self._locked_study(session, claim.kind, claim.subject_id)
                 self.work.quarantine(session, claim, error)

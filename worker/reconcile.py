@@ -1,13 +1,15 @@
 """Reconcile: everything that was accepted, spool against database, per instance."""
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from worker.database import Database, Instance, InstanceStatus, WorkItem, WorkKind, WorkState
+from worker.database import Database, Instance, InstanceStatus, Report, WorkItem, WorkKind, WorkState
 from worker.intake.headers import read_object
 from worker.intake.spool import Spool
 
@@ -24,7 +26,7 @@ class Reconciliation:
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        orphans = sum("path" in entry for entry in self.unaccounted)
+        orphans = sum("has no row" in entry["why"] for entry in self.unaccounted)
         return {
             "accepted": self.complete + self.failed + self.not_eligible + self.pending + orphans,
             "complete": self.complete,
@@ -46,7 +48,7 @@ class _Row(NamedTuple):
     status: str
 
 
-def reconcile(database: Database, spool: Spool, *, verify: bool = False) -> Reconciliation:
+def reconcile(database: Database, spool: Spool, reports_dir: Path, *, verify: bool = False) -> Reconciliation:
     """Hold the spool against the database.
 
     Parameters
@@ -58,15 +60,15 @@ def reconcile(database: Database, spool: Spool, *, verify: bool = False) -> Reco
     -----
     Safe to run while scans arrive: what looks wrong at first is looked at once more before it is said.
     """
-    first = _once(database, spool, verify=verify)
+    first = _once(database, spool, reports_dir, verify=verify)
     if not first.unaccounted:
         return first
-    second = _once(database, spool, verify=verify)
+    second = _once(database, spool, reports_dir, verify=verify)
     second.unaccounted = [entry for entry in second.unaccounted if entry in first.unaccounted]
     return second
 
 
-def _once(database: Database, spool: Spool, *, verify: bool) -> Reconciliation:
+def _once(database: Database, spool: Spool, reports_dir: Path, *, verify: bool) -> Reconciliation:
     result = Reconciliation()
     waiting = {path.stem: path for path in spool.arrivals()}
     filed = set(spool.filed())
@@ -75,6 +77,7 @@ def _once(database: Database, spool: Spool, *, verify: bool) -> Reconciliation:
             _Row(*row) for row in session.execute(sa.select(*(col(getattr(Instance, name)) for name in _Row._fields)))
         ]
         owed = _owed(session)
+        result.unaccounted += _lost_reports(session, reports_dir, verify=verify)
     by_name = {instance.spool_name: instance for instance in instances}
     by_content = {(instance.sop_instance_uid, instance.dataset_sha256) for instance in instances}
     counts = Counter(instance.status for instance in instances)
@@ -94,6 +97,9 @@ def _once(database: Database, spool: Spool, *, verify: bool) -> Reconciliation:
             stored = read_object(path)
         except FileNotFoundError:
             continue  # registered or discarded while we looked
+        except OSError as error:
+            result.unaccounted.append({"path": str(path), "why": f"it cannot be read: {error}"})
+            continue
         content = (stored.sop_instance_uid, stored.dataset_sha256)
         if content not in by_content:
             by_content.add(content)
@@ -103,6 +109,18 @@ def _once(database: Database, spool: Spool, *, verify: bool) -> Reconciliation:
         if why:
             result.unaccounted.append({"sop_instance_uid": instance.sop_instance_uid, "why": why})
     return result
+
+
+def _lost_reports(session: Session, reports_dir: Path, *, verify: bool) -> list[dict[str, str]]:
+    """Return the reports that the database knows and the disk does not have as they were."""
+    lost: list[dict[str, str]] = []
+    for relative, sha256 in session.exec(select(Report.path, Report.sha256)):
+        path = reports_dir / relative
+        if not path.is_file():
+            lost.append({"path": str(path), "why": "a stored report is gone"})
+        elif verify and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            lost.append({"path": str(path), "why": "a stored report is not what it was (SHA-256 differs)"})
+    return lost
 
 
 def _owed(session: Session) -> set[int]:
@@ -125,6 +143,9 @@ def _wrong(instance: "_Row", spool: Spool, owed: set[int], *, verify: bool) -> s
     path = spool.path(instance.spool_name)
     if path is None:
         return "its stored bytes are gone from the spool"
-    if verify and read_object(path).sha256 != instance.sha256:
-        return "its stored bytes are not those that were received (SHA-256 differs)"
+    try:
+        if verify and read_object(path).sha256 != instance.sha256:
+            return "its stored bytes are not those that were received (SHA-256 differs)"
+    except OSError as error:
+        return f"its stored bytes cannot be read: {error}"
     return ""

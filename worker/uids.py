@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydicom.uid import UID
 
-_FORM = re.compile(r"[0-9.]{1,64}")
+_FORM = re.compile(r"(?=.*[0-9])[0-9.]{1,64}")
 _COMPONENTS = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 
 

@@ -1,5 +1,6 @@
 """Results: studies, one study, and whether everything that was accepted is accounted for."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from worker.commands.output import complain, err, out, print_json, print_table, 
 from worker.config import load_settings
 from worker.intake.spool import Spool
 from worker.reconcile import reconcile as reconcile_all
-from worker.studies import StudyFilter, count_studies, list_studies, study_detail
+from worker.studies import PRIORITIES, STATUSES, StudyFilter, count_studies, list_studies, study_detail
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -23,7 +24,9 @@ def studies(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many; else all.")] = None,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many.")] = 0,
 ) -> None:
-    """List the studies, most urgent first, then oldest first."""
+    """List the studies: immediate, urgent, failed, routine, pending, the rest; oldest first within each."""
+    _require("--status", status, STATUSES)
+    _require("--priority", priority, PRIORITIES)
     wanted = StudyFilter(search=search, status=status, priority=priority, limit=limit, offset=offset)
     database = bootstrap.open_database(load_settings())
     with database.read() as session:
@@ -33,7 +36,12 @@ def studies(
         print_json(documents)
         return
     columns = ("priority", "AI", "patient ID", "modality", "accession", "received", "findings", "study")
-    print_table(f"{len(documents)} of {total} studies", columns, (_row(document) for document in documents))
+    print_table(f"{len(documents)} of {total} studies", columns, map(_row, documents), whole=("received", "study"))
+
+
+def _require(option: str, value: str | None, allowed: Sequence[str]) -> None:
+    if value is not None and value not in allowed:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(allowed)}", param_hint=option)
 
 
 def _row(document: dict[str, Any]) -> tuple[object, ...]:
@@ -83,16 +91,19 @@ def show(
             )
             for f in document["findings"]
         ),
+        whole=("instance",),
     )
     print_table(
         "instances",
         ("status", "SOP Instance UID", "reason"),
         ((i["status"], i["sop_instance_uid"], i["reason"]) for i in document["instances_detail"]),
+        whole=("SOP Instance UID",),
     )
     print_table(
         "reports",
         ("generation", "kind", "SOP Instance UID", "deliveries"),
         ((r["generation"], r["kind"], r["sop_instance_uid"], _deliveries(r)) for r in document["reports"]),
+        whole=("SOP Instance UID",),
     )
 
 
@@ -109,7 +120,7 @@ def reconcile(
     database = bootstrap.open_database(settings)
     spool = Spool(settings.spool_dir)
     with err.status("comparing spool and database"):
-        result = reconcile_all(database, spool, verify=verify).as_json()
+        result = reconcile_all(database, spool, settings.reports_dir, verify=verify).as_json()
     if as_json:
         print_json(result)
     else:

@@ -24,6 +24,7 @@ log = get_logger(__name__)
 
 
 def _start(service: str) -> Settings:
+    os.umask(0o077)  # whatever a service makes is nobody else's
     settings = load_settings()
     configure_logs(service, settings.log_format)
     make_private(settings.data_dir)
@@ -48,13 +49,17 @@ def intake() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    standing_by = False
     lock = os.open(
         make_private(settings.data_dir / "run") / "intake.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
     )
     while not stop.is_set():
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # one intake a spool; this one stands by
+        except BlockingIOError:
+            if not standing_by:
+                log.info("standing_by", why="another intake works on this spool (a listener starts one beside it)")
+            standing_by = True
             stop.wait(1.0)
             continue
         _intake_loop(settings, stop)
@@ -113,10 +118,9 @@ def worker(
     if not settings.broker_url:
         raise SettingsError("FIRSTREAD_BROKER_URL is not set: a worker needs a broker (or use `firstread up`)")
     from worker import tasks
-    from worker.celery_app import app
+    from worker.celery_app import app, stopping
     from worker.wakeups import DELIVERY, INFERENCE, queue_of
 
-    registry = bootstrap.model_registry(settings)
     names: list[str] = []
     models: list[str] = []
     for wanted in filter(None, (part.strip() for part in queues.split(","))):
@@ -124,11 +128,11 @@ def worker(
         if wanted == DELIVERY:
             names.append(DELIVERY)
         elif head == INFERENCE:
-            chosen = [registry.find(model)] if model else registry.packages()
-            models += [package.card.identifier for package in chosen]
+            served, warmed = _models(settings, model)
+            names += [queue_of("infer", one) for one in served]
+            models += warmed
         else:
             raise SettingsError(f"--queues {wanted}: it is inference, inference.NAME[@VERSION] or delivery")
-    names += [queue_of("infer", model) for model in models]
     if not names:
         raise SettingsError("--queues names no queue, or no model is installed (`firstread models list`)")
     metrics.serve(settings.metrics_port)
@@ -138,8 +142,26 @@ def worker(
     # A classifier lives in one process and is used by one thread: `solo`. Deliveries wait for peers: threads.
     pool = ["--pool", "solo"] if models else ["--pool", "threads", "--concurrency", str(concurrency)]
     kind = "inference" if models else "delivery"
+    name = ["--queues", ",".join(names), "--hostname", f"{kind}-{os.getpid()}@%h"]
     flags = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
-    app.worker_main(["worker", *pool, "--queues", ",".join(names), "--hostname", f"{kind}-{os.getpid()}@%h", *flags])
+    app.worker_main(["--quiet", "worker", *pool, *name, *flags])
+    if not stopping.is_set():  # Celery gave up on its own, and says 0 all the same
+        raise typer.Exit(1)
+
+
+def _models(settings: Settings, wanted: str) -> tuple[list[str], list[str]]:
+    """Return the models to serve, and those to warm: of each name the newest; others are loaded when asked for.
+
+    `wanted` is a name, `name@version`, or empty for every installed model.
+    """
+    registry = bootstrap.model_registry(settings)
+    if "@" in wanted:
+        return [wanted], [registry.find(wanted).card.identifier]
+    if wanted:
+        registry.find(wanted)  # says what is installed where this is not
+    packages = [package for package in registry.packages() if wanted in {"", package.card.name}]
+    newest = {package.card.name: package.card.identifier for package in packages}
+    return [package.card.identifier for package in packages], list(newest.values())
 
 
 def worklist() -> None:
@@ -178,6 +200,7 @@ def _version() -> str:
 
 def migrate() -> None:
     """Bring the database schema to the newest version."""
+    os.umask(0o077)
     settings = load_settings()
     before, after = schema.migrate(Database(settings.effective_database_url))
     if before == after:

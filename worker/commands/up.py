@@ -9,14 +9,16 @@ from typing import Annotated
 
 import typer
 
+from worker import bootstrap
+from worker.check import ANYBODY, check_addresses, is_loopback
 from worker.commands.output import err, out, print_json
 from worker.commands.send import files_under
-from worker.config import Settings, load_settings, unknown_names
-from worker.errors import StartError
+from worker.config import Settings, load_settings, made_data_dir, unknown_names
+from worker.errors import SettingsError, StartError
 from worker.logs import configure_logs, get_logger
 from worker.supervision.addresses import Addresses
 from worker.supervision.processes import on_stop_signals
-from worker.supervision.supervisor import Supervisor
+from worker.supervision.supervisor import Supervisor, default_services
 
 log = get_logger(__name__)
 
@@ -31,9 +33,14 @@ def up(
     """Run every service on this machine, supervised; Ctrl-C or SIGTERM drains and stops."""
     settings = load_settings()
     configure_logs("up", settings.log_format)
+    made_data_dir(settings)
+    for address in check_addresses(settings):
+        if not address.ok:
+            raise SettingsError(f"{address.name}={address.found}: {address.fix}")
     if unknown := unknown_names():
         log.warning("unknown_settings", names=unknown, todo="`firstread config` lists those there are")
-    supervisor = Supervisor(settings, echo=sys.stderr if echo else None)
+    services = default_services(bootstrap.model_names(settings))
+    supervisor = Supervisor(settings, services=services, echo=sys.stderr if echo else None)
     stop = threading.Event()
     _until_told(supervisor, stop)
     supervisor.start()
@@ -63,7 +70,7 @@ def demo(
 
     files = None if scans is None else list(files_under([scans]))
     if files == []:
-        raise typer.BadParameter("there is no file", param_hint="--scans")
+        raise typer.BadParameter(f"{scans}: there is no file in it", param_hint="--scans")
     plan = Demonstration(
         scans=files, stay=out.is_terminal and not exit_when_done, seconds=timeout, data_dir=data_dir, console=out
     )
@@ -118,6 +125,7 @@ def _say_hello(addresses: Addresses, supervisor: Supervisor, settings: Settings)
         ("send scans to", str(listener)),
         ("for example", f"firstread send FILE_OR_FOLDER --to {listener}"),
         ("or", f"storescu -aec {listener.ae_title} {listener.host} {listener.port} FILE"),
+        *([("callers", ANYBODY)] if not settings.calling_aes and not is_loopback(settings.dicom_host) else []),
         ("reports go to", ", ".join(str(peer) for peer in settings.pacs) or nowhere),
         ("data", str(supervisor.data_dir)),
         ("logs", str(supervisor.logs_dir)),

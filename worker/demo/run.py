@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from sqlmodel import col, select
 
-from worker import schema
+from worker import bootstrap, schema
 from worker.config import Peer, Settings
 from worker.database import Database, Instance, Study, WorkItem, WorkKind, WorkState
 from worker.demo.own_settings import own_environment, own_settings
@@ -32,7 +32,7 @@ from worker.reconcile import reconcile
 from worker.reporting.pacs import SendOutcome, send_files
 from worker.studies import StudyFilter, list_studies
 from worker.supervision.processes import on_stop_signals
-from worker.supervision.supervisor import Supervisor
+from worker.supervision.supervisor import Supervisor, default_services
 
 T = TypeVar("T")
 CALLING_AE = "FIRSTREAD_DEMO"
@@ -84,7 +84,8 @@ def run(plan: Demonstration) -> int:
         pacs = stack.enter_context(StandInPacs(data_dir / "pacs"))
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="push"))
         settings = own_settings(data_dir, pacs.peer)
-        supervisor = stack.enter_context(Supervisor(settings, environment=own_environment(settings)))
+        services = default_services(bootstrap.model_names(settings))
+        supervisor = stack.enter_context(Supervisor(settings, services=services, environment=own_environment(settings)))
         stack.enter_context(_interruptible(supervisor))
         database = Database(settings.database_url)
         stack.callback(database.dispose)
@@ -219,7 +220,7 @@ class _Stage:
         if not settled:
             verdict.problems.insert(0, f"not finished after {self._plan.seconds:g} s (--timeout waits longer)")
             verdict.problems += self._supervisor.troubles()
-        sum_ = reconcile(self._database, self._spool).as_json()
+        sum_ = reconcile(self._database, self._spool, self._settings.reports_dir).as_json()
         counts = ", ".join(f"{sum_[key]} {key.replace('_', ' ')}" for key in COUNTED)
         verdict.remarks.insert(0, f"{sum_['accepted']} instances accepted = {counts}")
         verdict.problems += [f"unaccounted for: {entry}" for entry in sum_["unaccounted"]]

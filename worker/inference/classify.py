@@ -1,7 +1,7 @@
 """Classify: a batch of stored objects in, an outcome for each out; one bad image never costs its neighbours theirs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -33,9 +33,15 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """One object to classify, and where its preview goes."""
+    """One object to classify, and where its preview goes.
 
-    path: Path | None
+    Attributes
+    ----------
+    locate
+        Says where the bytes lie now, None where they are gone: intake may file them away at any moment.
+    """
+
+    locate: Callable[[], Path | None]
     preview: Path
 
 
@@ -67,7 +73,7 @@ def classify(tasks: Sequence[Task], classifier: "Classifier", reader: Reader) ->
     Parameters
     ----------
     tasks
-        What to read; `path` None means that the stored bytes are gone.
+        What to read.
 
     Returns
     -------
@@ -107,9 +113,7 @@ class _Prepared:
 
 
 def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Array, str]:
-    if task.path is None:
-        raise PixelError("the stored bytes are gone from the spool; restore them, or send the object again")
-    frame = reader.read(task.path, classifier.card.frame_policy)
+    frame = _read(task, classifier.card.frame_policy, reader)
     try:
         write_preview(frame.image, task.preview)
     except OSError as error:  # a full disk costs the picture on the page, not the result
@@ -118,6 +122,18 @@ def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Arra
         return classifier.prepare(frame.image), frame.note
     except ModelError as error:
         raise PixelError(str(error)) from error
+
+
+def _read(task: Task, frame_policy: str, reader: Reader) -> "Frame":
+    path = task.locate()
+    while path is not None:
+        try:
+            return reader.read(path, frame_policy)
+        except (PixelError, FileNotFoundError):
+            if path.exists():
+                raise
+            path = task.locate()  # it was filed away between the look and the read
+    raise PixelError("the stored bytes are gone from the spool; restore them, or send the object again")
 
 
 def _scored(batch: Array, classifier: "Classifier") -> list[Array | Exception]:

@@ -324,23 +324,25 @@ class Registration:
     def _defect(stored: StoredObject, study: Study, *, conflict: bool) -> tuple[str, bool]:
         """Return what is wrong, and whether the object is this study's all the same."""
         header = stored.header
+        patient_id = text(header, "PatientID")
+        if patient_id and study.patient_id and patient_id != study.patient_id:  # first: it is not this study's at all
+            return (
+                "PatientID conflict: the study was received with another PatientID before; not merged. "
+                "Correct it at the modality and send the study again",
+                False,
+            )
         if stored.defect:
             return stored.defect, True
         if conflict:
             return "UID conflict: another object with this SOP Instance UID and other bytes was received before", True
         said = text(header, "SOPInstanceUID")
         if said and said != stored.sop_instance_uid:
-            return f"the data set says SOP Instance UID {said[:64]}, the request {stored.sop_instance_uid}", False
+            words = f"the data set says SOP Instance UID {said[:64]}, the request {stored.sop_instance_uid}"
+            return f"{words}; the sender disagrees with itself: send it again from its source", False
         sop_class = text(header, "SOPClassUID")
         if sop_class and sop_class != stored.sop_class_uid:
-            return f"the data set says SOP Class UID {sop_class[:64]}, the request {stored.sop_class_uid}", False
-        patient_id = text(header, "PatientID")
-        if patient_id and study.patient_id and patient_id != study.patient_id:
-            return (
-                "PatientID conflict: the study was received with another PatientID before; not merged. "
-                "Correct it at the modality and send the study again",
-                False,
-            )
+            words = f"the data set says SOP Class UID {sop_class[:64]}, the request {stored.sop_class_uid}"
+            return f"{words}; the sender disagrees with itself: send it again from its source", False
         return "", True
 
 

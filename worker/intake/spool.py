@@ -102,7 +102,7 @@ class Spool:
     def arrivals(self) -> list[Path]:
         """Return the objects that wait for registration, oldest first."""
         with os.scandir(self.incoming_dir) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(DCM)]
+            names = [entry.name for entry in entries if entry.name.endswith(DCM) and entry.is_file()]
         return [self.incoming_dir / name for name in sorted(names) if _NAME.fullmatch(name.removesuffix(DCM))]
 
     def strangers(self) -> list[Path]:

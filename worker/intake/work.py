@@ -119,7 +119,7 @@ class Work:
         """Owe finished or quarantined work once more, with fresh attempts."""
         item.state, item.attempts, item.lost_leases, item.retries = WorkState.OWED, 0, 0, 0
         item.finished_at, item.last_error, item.lease_until = None, None, None
-        item.not_before = not_before
+        item.not_before, item.created_at = not_before, self.clock()
 
     def claim(self, kind: WorkKind, *, lane: str = "", limit: int = 1) -> list[Claim]:
         """Take up to `limit` pieces of due work, oldest first; the attempt is counted and committed at once."""

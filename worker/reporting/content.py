@@ -176,7 +176,8 @@ def describe(algorithm: Algorithm) -> str:
 
 def _summary(result: StudyResult) -> Code:
     failed = any(instance.status == "failed" for instance in result.evidence)
-    classified = any(instance.status == "classified" for instance in result.evidence)
+    # One model may have read an instance that another failed on: then it is failed, and has findings all the same.
+    classified = bool(result.findings) or any(instance.status == "classified" for instance in result.evidence)
     if not classified:
         return NONE_SUCCEEDED
     return SUMMARIES[not failed, any(finding.flagged for finding in result.findings)]

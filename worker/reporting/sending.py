@@ -84,7 +84,7 @@ def send_files(
             try:
                 items.append(_inspect(path, Path(scratch) / f"{number}.dcm"))
             except Exception as error:  # noqa: BLE001 - pydicom raises anything over hostile bytes; it is the outcome
-                yield SendOutcome(path, None, None, f"not sent: {error}")
+                yield SendOutcome(path, None, None, str(error) or type(error).__name__)
         limits = {"connect_seconds": connect_seconds, "dimse_seconds": dimse_seconds}
         batches = _batches(items)
         if max_associations > 1:
@@ -226,7 +226,7 @@ def _send(item: _Item, opened: Any, peer: Peer, message_id: int) -> SendOutcome:
     except RuntimeError as error:
         raise PeerUnreachable(f"{peer}: the association was broken off ({error})") from error
     except (AttributeError, OSError, ValueError) as error:  # no longer readable, a UID that cannot be sent
-        return _failed(item, f"not sent: {error}")
+        return _failed(item, str(error) or type(error).__name__)
     if "Status" not in answer:
         raise PeerUnreachable(f"{peer}: no answer to the C-STORE in time, or broken off")
     status = int(answer.Status)

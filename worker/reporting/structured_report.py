@@ -138,8 +138,6 @@ def _check(result: StudyResult) -> None:
         raise ReportError(f"{where}: the time of the result has no time zone")
     if not result.evidence:
         raise ReportError(f"{where}: a report needs an instance that it is about")
-    if result.findings and all(instance.status == "failed" for instance in result.evidence):
-        raise ReportError(f"{where}: it has findings, but no instance was classified")
     known = {instance.sop_instance_uid for instance in result.evidence}
     for finding in result.findings:
         if finding.sop_instance_uid not in known:

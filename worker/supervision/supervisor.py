@@ -30,16 +30,28 @@ log = get_logger(__name__)
 TICK_SECONDS = 0.1
 
 
-def default_services() -> tuple[Service, ...]:
-    """Return the services of `up`, in the order in which they are drained."""
+def default_services(models: Sequence[str] = ()) -> tuple[Service, ...]:
+    """Return the services of `up`, in the order in which they are drained.
+
+    Parameters
+    ----------
+    models
+        Names of the installed models: each has an inference worker of its own, one warm model a process.
+    """
 
     def firstread(name: str, *arguments: str, drain_seconds: float, threads: int | None = 1) -> Service:
         return Service(name, (sys.executable, "-m", "worker.cli", *arguments), drain_seconds, threads)
 
+    queues = [f"inference.{model}" for model in models] or ["inference"]
     return (
         firstread("listener", "listener", "--no-intake", drain_seconds=30),
         firstread("intake", "intake", drain_seconds=15),
-        firstread("inference", "worker", "--queues", "inference", drain_seconds=35, threads=None),
+        *(
+            firstread(
+                "inference" if len(queues) == 1 else queue, "worker", "--queues", queue, drain_seconds=35, threads=None
+            )
+            for queue in queues
+        ),
         firstread("delivery", "worker", "--queues", "delivery", drain_seconds=35),
         firstread("worklist", "worklist", drain_seconds=10),
     )

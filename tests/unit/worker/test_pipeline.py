@@ -90,7 +90,7 @@ def test_a_scan_becomes_a_delivered_report(pipeline: Pipeline, classifier: FakeC
         "instance.registered", "prediction.made", "report.stored", "report.delivered",
     ]  # fmt: skip
     assert {item.state for item in rows(pipeline, WorkItem)} == {WorkState.DONE}
-    assert reconcile(pipeline.database, pipeline.spool, verify=True).as_json() == {
+    assert reconcile(pipeline.database, pipeline.spool, pipeline.reports.reports_dir, verify=True).as_json() == {
         "accepted": 1, "complete": 1, "failed": 0, "not_eligible": 0, "pending": 0, "unaccounted": [],
     }  # fmt: skip
     assert (pipeline.previews_dir / "1.png").is_file()
@@ -104,7 +104,7 @@ def test_an_identical_resend_changes_nothing(pipeline: Pipeline, classifier: Fak
     run(pipeline, classifier)
     assert len(rows(pipeline, Instance)) == len(rows(pipeline, Report)) == len(sent) == 1
     assert pipeline.spool.arrivals() == []
-    assert reconcile(pipeline.database, pipeline.spool).as_json()["accepted"] == 1
+    assert reconcile(pipeline.database, pipeline.spool, pipeline.reports.reports_dir).as_json()["accepted"] == 1
 
 
 def test_the_same_uid_with_other_bytes_is_kept_failed_and_reported(
@@ -249,7 +249,7 @@ def test_bytes_that_are_no_dicom_become_a_visible_failure(
     assert study.study_instance_uid.startswith("2.25.")
     assert "not written by the listener" in study.reason
     assert "stand-in" in study.reason
-    assert reconcile(pipeline.database, pipeline.spool).as_json()["failed"] == 1
+    assert reconcile(pipeline.database, pipeline.spool, pipeline.reports.reports_dir).as_json()["failed"] == 1
 
 
 def test_a_crash_between_commit_and_move_is_healed(pipeline: Pipeline, classifier: FakeClassifier) -> None:
@@ -258,7 +258,7 @@ def test_a_crash_between_commit_and_move_is_healed(pipeline: Pipeline, classifie
     filed = pipeline.spool.filed_path(name)
     filed.rename(pipeline.spool.incoming_dir / filed.name)
     assert pipeline.spool.path(name) is not None
-    assert reconcile(pipeline.database, pipeline.spool).as_json()["pending"] == 1
+    assert reconcile(pipeline.database, pipeline.spool, pipeline.reports.reports_dir).as_json()["pending"] == 1
     pipeline.register_arrivals()
     assert filed.is_file()
     assert len(rows(pipeline, Instance)) == 1
@@ -402,7 +402,7 @@ def test_an_arrival_that_the_disk_will_not_give_stops_nobody_else(
     run(pipeline, classifier)
     assert [i.status for i in rows(pipeline, Instance)] == ["classified"]
     monkeypatch.setattr(module, "read_object", read)
-    assert reconcile(pipeline.database, pipeline.spool).as_json()["pending"] == 1
+    assert reconcile(pipeline.database, pipeline.spool, pipeline.reports.reports_dir).as_json()["pending"] == 1
     monkeypatch.setattr(module.time, "monotonic", lambda: 1e9)
     run(pipeline, classifier)
     assert len(rows(pipeline, Instance)) == 2

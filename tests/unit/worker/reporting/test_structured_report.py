@@ -290,7 +290,6 @@ def test_a_label_without_code_gets_a_private_one() -> None:
         ({"study_instance_uid": "../x"}, "no Study Instance UID"),
         ({"created_at": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001
         ({"evidence": (), "findings": ()}, "needs an instance"),
-        ({"evidence": (evidence("1.2.3.1", "failed"),)}, "no instance was classified"),
         ({"findings": (finding("covid", 0.5, "9.9"),)}, "not among the evidence"),
         ({"findings": (finding("covid", 1.5, "1.2.3.1"),)}, "not between 0 and 1"),
         ({"findings": (finding("covid", float("nan"), "1.2.3.1"),)}, "not between 0 and 1"),

@@ -28,7 +28,7 @@ SOON = Restart(first=0.05, longest=0.2, healthy=60)
 
 
 def settings(tmp_path: Path, **changes: object) -> Settings:
-    values = {"data_dir": tmp_path / "data", "dicom_port": 0, "web_port": 0, "broker_url": "memory://", **changes}
+    values = {"data_dir": tmp_path / "data", "dicom_port": 0, "web_port": 0, "broker_url": "redis://127.0.0.1:1/0", **changes}
     return Settings(**values)  # type: ignore[arg-type]
 
 
@@ -49,6 +49,16 @@ def test_the_services_of_up_in_the_order_they_are_drained() -> None:
     assert all(service.command[:3] == (sys.executable, "-m", "worker.cli") for service in services)
     assert services[0].command[3:] == ("listener", "--no-intake")
     assert services[2].command[3:] == ("worker", "--queues", "inference")
+
+
+def test_each_model_has_a_worker_of_its_own() -> None:
+    services = default_services(["chest_ct_covid", "chest_xray_triage"])
+    assert [s.command[-1] for s in services if "--queues" in s.command] == [
+        "inference.chest_ct_covid",
+        "inference.chest_xray_triage",
+        "delivery",
+    ]
+    assert len({service.name for service in services}) == 6
 
 
 def test_what_dies_is_started_again_and_the_log_says_why(tmp_path: Path) -> None:

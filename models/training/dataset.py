@@ -13,6 +13,14 @@ from models.preprocessing import FloatArray
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+UNKNOWN = "unknown"
+"""Source or age group of a film whose row says none."""
+
+NEEDED = (
+    "a data set is a folder with the films and a labels.csv with the columns file, label, split (train, val or test)"
+    " and patient_id or group_id; source, age_group and licence are used where they are there"
+)
+
 ReadImage = Callable[[Path], FloatArray]
 """From a file to float32 (rows, columns), 0 black to 255 white; a reader of DICOM pixels is handed in by the caller."""
 
@@ -102,16 +110,22 @@ def load_dataset(root: Path, labels: Sequence[str]) -> Dataset:
         group lies in more than one split.
     """
     table = root / "labels.csv"
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder; {NEEDED}")
+    if not table.exists():
+        raise DataError(f"{root}: there is no labels.csv in it; {NEEDED}")
     try:
         with table.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise DataError(f"{table}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: {error}") from None
     if not rows:
-        raise DataError(f"{table}: no rows")
+        raise DataError(f"{table}: no rows; {NEEDED}")
     missing = {"file", "label", "split"} - rows[0].keys()
     if missing:
-        raise DataError(f"{table}: no column {', '.join(sorted(missing))}")
+        raise DataError(f"{table}: no column {', '.join(sorted(missing))}; {NEEDED}")
     if not {"patient_id", "group_id"} & rows[0].keys():
         raise DataError(f"{table}: without a column patient_id or group_id nobody can tell whether a patient leaks")
     films = tuple(_film(root, table, number, row, labels) for number, row in enumerate(rows, start=2))
@@ -140,8 +154,8 @@ def _film(root: Path, table: Path, number: int, row: dict[str, str], labels: Seq
         split=splits[row["split"]],
         patient=patient,
         patient_id=patient_id,
-        source=row.get("source") or "unknown",
-        age_group=row.get("age_group") or "unknown",
+        source=row.get("source") or UNKNOWN,
+        age_group=row.get("age_group") or UNKNOWN,
         licence=row.get("licence") or "not stated",
     )
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from models.training.calibrate import fit_temperature, tempered, threshold_for_s
 from models.training.dataset import SPLITS, Dataset, ReadImage
 from models.training.evaluate import BOOTSTRAP_ROUNDS, measure, score
 from models.training.feed import prepared_films
+from models.training.limitations import limitations as limitations_of
 from models.training.recipes import HyperParameters, LabelPlan, TrainingRecipe
 from models.training.train import Fit, raw_probabilities
 
@@ -93,6 +94,7 @@ def pack(
     seed: int,
     initial_weights: str,
     commit: str | None,
+    limitations: Sequence[str] = (),
     threads: int = 2,
     read: ReadImage = load_picture,
     rounds: int = BOOTSTRAP_ROUNDS,
@@ -108,6 +110,8 @@ def pack(
         Where the first weights came from, in words, for the card.
     commit
         `git_commit()` when the run began.
+    limitations
+        What is known of the films and their labels that no count of them shows, for the card.
 
     Raises
     ------
@@ -155,7 +159,7 @@ def pack(
         default_for=recipe.default_for,
         intended_use=recipe.intended_use,
         not_for=recipe.not_for,
-        limitations=recipe.limitations,
+        limitations=(*recipe.limitations, *limitations_of(dataset), *limitations),
         training=_training(
             recipe,
             dataset,

@@ -48,7 +48,11 @@ class LabelPlan:
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """Everything that is decided before the first image is read."""
+    """Everything that is decided before the first image is read.
+
+    `limitations` are those of the network, whatever it is trained on; what the films bring along is worked out from
+    them (`models.training.limitations`).
+    """
 
     name: str
     title: str
@@ -123,13 +127,8 @@ CHEST_XRAY_TRIAGE = TrainingRecipe(
         "Any disease other than the three named (pneumothorax, effusion, nodules, fractures are not looked for).",
     ),
     limitations=(
-        "Label and source are confounded in the training data: every tuberculosis film comes from one collection,"
-        " COVID-19 films from three others, and half of the pneumonia and normal films from children of one hospital."
-        " The network partly recognises where a film comes from. On films of other hospitals it falls far; measure it"
-        " on your own films before anybody relies on it.",
-        "Labels of one source were mined from report text and are noisy; labels of another are per patient, so an early"
-        " film of a COVID-19 patient may look normal.",
-        "Small: about a thousand training films, 310 test films; read the intervals, not the values.",
+        "Expect the network to recognise, in part, where a film comes from instead of what it shows, and to fall far on"
+        " films of other hospitals; measure it on your own films before anybody relies on it.",
     ),
 )
 

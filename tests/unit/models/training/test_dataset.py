@@ -84,6 +84,17 @@ def test_an_empty_split_or_class_is_named(write: Callable[..., Path]) -> None:
         dataset.class_weights()
 
 
+def test_what_is_missing_is_said_with_what_is_needed(write: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    columns = r"labels\.csv with the columns file, label, split .* and patient_id or group_id"
+    for folder, words in ((tmp_path / "nowhere", "no such folder"), (tmp_path / "empty", "no labels.csv")):
+        with pytest.raises(DataError, match=rf"{folder}: there is {words}.*{columns}") as caught:
+            load_dataset(folder, ("normal",))
+        assert "Errno" not in str(caught.value)
+    with pytest.raises(DataError, match=columns):
+        load_dataset(write("a.png,normal", header="file,label"), ("normal",))
+
+
 @pytest.mark.real_scans
 def test_the_real_split_is_clean(scans: Path) -> None:
     dataset = load_dataset(scans / "cxr", ("normal", "pneumonia", "covid", "tuberculosis"))

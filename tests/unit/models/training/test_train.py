@@ -51,6 +51,7 @@ def test_it_learns_and_ends_as_a_package(tiny_recipe: TrainingRecipe, films: Fil
         seed=1,
         initial_weights="random",
         commit="c0ffee",
+        limitations=("Labels were read by one person.",),
         rounds=20,
     )
     package = finish_package(folder)
@@ -60,6 +61,10 @@ def test_it_learns_and_ends_as_a_package(tiny_recipe: TrainingRecipe, films: Fil
     card = package.card
     assert card.training is not None
     assert card.metrics is not None
+    assert card.limitations[: len(tiny_recipe.limitations)] == tiny_recipe.limitations
+    assert "trained on 24 films (normal 12, pneumonia 12)" in " ".join(card.limitations)
+    assert card.limitations[-1] == "Labels were read by one person."
+    assert "tuberculosis" not in " ".join(card.limitations)
     assert (card.training.git_commit, card.training.best_epoch) == ("c0ffee", fit.best_epoch)
     assert {source.name: source.images for source in card.training.sources}["near"]["train normal"] == 6
     assert card.metrics.accuracy.value == 1.0

@@ -183,11 +183,18 @@ def read_package(path: Path, *, shipped: bool = False) -> Package:
     card = load_card(path / CARD)
     if (card.name, card.version) != (name, version):
         raise PackageError(f"{path}: the card is that of {card.identifier}")
-    _need_files(path)
+    need_files(path)
     return Package(path, card, shipped)
 
 
-def _need_files(path: Path) -> None:
+def need_files(path: Path) -> None:
+    """Raise unless each file of a package is there and plain.
+
+    Raises
+    ------
+    PackageError
+        Naming the one that is not.
+    """
     for file in FILES:
         try:
             mode = (path / file).lstat().st_mode
@@ -209,7 +216,7 @@ def stage_package(source: Path, models_dir: Path) -> Package:
     """
     if not source.is_dir():
         raise PackageError(f"{source}: there is no such folder; a package is a folder with {', '.join(FILES)}")
-    _need_files(source)
+    need_files(source)
     card = load_card(source / CARD)
     if (models_dir / card.name / card.version).exists() or (SHIPPED / card.name / card.version).exists():
         raise PackageError(f"{card.identifier} is installed already; a changed model needs a new version")

@@ -9,6 +9,7 @@ from rich.text import Text
 from models.bulk import Record
 from models.card import Card, Group, Interval, Metrics
 from models.registry import Package
+from worker.config import Route
 
 
 def shown(interval: Interval | None) -> str:
@@ -42,6 +43,46 @@ def prediction_table(records: Sequence[Record]) -> Table:
         model = f"{record['model']}@{record['model_version']}"
         table.add_row(Text(record["file"]), model, probabilities, ", ".join(record["flagged"]) or "-")
     return table
+
+
+def change_lines(package: Package, installed: Sequence[Package], routes: Sequence[Route]) -> list[str]:
+    """Say where films go once a package is installed.
+
+    Parameters
+    ----------
+    package
+        The package, installed just now.
+    installed
+        All that are installed, the newest version of a name last.
+    routes
+        The site's own routes and the shipped ones.
+    """
+    card = package.card
+    versions = [other for other in installed if other.card.name == card.name]
+    open_ended = any(route.model == card.name for route in routes)
+    keeping = [route for route in routes if (route.model or "").startswith(f"{card.name}@")]
+    others = [route for route in keeping if route.model != card.identifier]
+    lines = []
+    if open_ended and versions[-1].card.version != card.version:
+        lines.append(f"films still go to {versions[-1].identifier}, which is newer")
+    elif open_ended or len(others) < len(keeping):
+        before = [other for other in versions if other.card.version != card.version]
+        compared = f"; {before[-1].card.version} has {_accuracy(before[-1])}" if before else ""
+        lines.append(
+            f"new films go to {card.identifier} from the next start of intake and workers"
+            f" (test accuracy {_accuracy(package)}{compared})"
+        )
+    elif not others:
+        lines.append(
+            f'no route sends films to {card.name}: name it in a [[route]] of the settings, model = "{card.name}"'
+        )
+    lines += [f"the route {route.name!r} keeps {route.model}" for route in others]
+    return lines
+
+
+def _accuracy(package: Package) -> str:
+    metrics = package.card.metrics
+    return "not measured" if metrics is None or metrics.accuracy.value is None else f"{metrics.accuracy.value:.3f}"
 
 
 def card_page(card: Card) -> Page:

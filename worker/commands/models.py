@@ -13,9 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from models.bulk import files_under, predict
 from models.errors import ModelError, NotInstalledError, RecipeError
+from models.folders import find_package, package_folder
 from models.registry import Package, discard_staged, install_staged, stage_package
 from worker import bootstrap
-from worker.commands.model_views import card_page, metrics_page, package_table, prediction_table
+from worker.commands.model_views import card_page, change_lines, metrics_page, package_table, prediction_table
 from worker.commands.output import err, out, print_json
 from worker.config import Settings, load_settings
 from worker.errors import FirstreadError, SettingsError
@@ -28,7 +29,9 @@ app = typer.Typer(help="The classifiers: which there are, what they say, whether
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="CPU threads.")]
-Data = Annotated[Path, typer.Option("--data", help="Folder with labels.csv and the films.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="Folder with the films and a labels.csv: file, label, split, patient_id.")
+]
 
 
 def _settings() -> Settings:
@@ -99,10 +102,12 @@ def _summary(package: Package) -> dict[str, Any]:
 
 
 @app.command()
-def show(model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")], as_json: Json = False) -> None:
+def show(
+    model: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or a package's folder.")], as_json: Json = False
+) -> None:
     """Show a model's card: what it is for, what it is not for, how well it does."""
     with _explained():
-        card = bootstrap.model_registry(_settings()).find(model).card
+        card = find_package(bootstrap.model_registry(_settings()), model).card
     if as_json:
         print_json(card.model_dump(mode="json"))
     else:
@@ -111,13 +116,15 @@ def show(model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")], as
 
 @app.command()
 def verify(
-    model: Annotated[str | None, typer.Argument(help="NAME or NAME@VERSION; without it, all.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="NAME, NAME@VERSION or a package's folder; without it, all.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check files against the card, load the network, replay its golden image; exit 1 where one fails."""
     with _explained():
         registry = bootstrap.model_registry(_settings())
-        packages, broken = ([registry.find(model)], []) if model else registry.scan()
+        packages, broken = ([find_package(registry, model)], []) if model else registry.scan()
     results = [_verified(package) for package in packages]
     results += [{"path": str(item.path), "ok": False, "error": item.reason} for item in broken]
     if as_json:
@@ -149,7 +156,8 @@ def _verified(package: Package) -> dict[str, Any]:
 def predict_files(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="DICOM, PNG or JPEG files, or folders.")],
     model: Annotated[
-        str | None, typer.Option("--model", help="NAME or NAME@VERSION; without it, the file decides.")
+        str | None,
+        typer.Option("--model", help="NAME, NAME@VERSION or a package's folder; without it, the file decides."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -159,7 +167,7 @@ def predict_files(
 
     with _explained(), ExitStack() as stack:
         settings = _settings()
-        chosen = bootstrap.model_registry(settings).find(model) if model else None
+        chosen = find_package(bootstrap.model_registry(settings), model) if model else None
         opener = stack.enter_context(FileOpener(settings, chosen))
         records = predict(
             files_under(paths),
@@ -178,13 +186,18 @@ def predict_files(
 
 
 @app.command()
-def add(path: Annotated[Path, typer.Argument(help="Folder of a package: model.keras, card.json, golden.npz.")]) -> None:
+def add(
+    path: Annotated[
+        Path, typer.Argument(help="A package's folder, or the --out of `train` with one package below it.")
+    ],
+) -> None:
     """Check a package and install it into MODELS_DIR, if it loads and gives its golden probabilities."""
     from models.classifier import Classifier
 
     with _explained():
-        target = bootstrap.models_dir(_settings())
-        staged = stage_package(path, target)
+        settings = _settings()
+        target = bootstrap.models_dir(settings)
+        staged = stage_package(package_folder(path), target)
         try:
             Classifier.load(staged).warm_up()
         except ModelError:
@@ -192,6 +205,13 @@ def add(path: Annotated[Path, typer.Argument(help="Folder of a package: model.ke
             raise
         package = install_staged(staged, target)
     _line(f"{package.identifier} installed: {package.path}")
+    _say_changes(settings, package)
+
+
+def _say_changes(settings: Settings, package: Package) -> None:
+    installed = bootstrap.model_registry(settings).packages()
+    for line in change_lines(package, installed, bootstrap.model_router(settings).routes):
+        _line(line)
 
 
 def _backbone(text: str) -> Path | None:
@@ -207,12 +227,16 @@ def train(
         Path | None, typer.Option("--out", help="Folder in which <recipe>/<version>/ is made; without it, MODELS_DIR.")
     ] = None,
     backbone_weights: Annotated[
-        str, typer.Option(metavar="PATH|none", help="ImageNet weights to begin with, a local file; none: random.")
+        str, typer.Option(metavar="PATH|none", help="The backbone's ImageNet weights, a .h5 file; none: random.")
     ] = "none",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs at most; without it, the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Films a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=1e-7, max=1.0, help="Largest learning rate.")] = None,
+    limitation: Annotated[
+        list[str] | None,
+        typer.Option(help="What you know of the films that no count shows, for the card; may be given again."),
+    ] = None,
     threads: Threads = 2,
     as_json: Json = False,
 ) -> None:
@@ -264,6 +288,7 @@ def train(
             seed=seed,
             initial_weights=f"{weights.name} (ImageNet)" if weights else "random",
             commit=commit,
+            limitations=limitation or (),
             threads=threads,
             read=reader.read,
             watch=_bar(stack, "evaluating"),
@@ -274,11 +299,13 @@ def train(
     else:
         out.print(card_page(package.card), highlight=False)
         _line(f"written: {package.path}")
+        if output is None:
+            _say_changes(settings, package)
 
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
+    model: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or a package's folder.")],
     data: Data,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     rounds: Annotated[int, typer.Option(min=10, help="Bootstrap rounds.")] = 1000,
@@ -297,7 +324,7 @@ def evaluate(
     chosen: Split = split
     with _explained(), ExitStack() as stack:
         settings = _settings()
-        package = bootstrap.model_registry(settings).find(model)
+        package = find_package(bootstrap.model_registry(settings), model)
         dataset = load_dataset(data, [label.name for label in package.card.labels])
         classifier = Classifier.load(package, engine=settings.engine)
         reader = stack.enter_context(FilmReader(settings, package.card.frame_policy))

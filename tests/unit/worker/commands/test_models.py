@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
+import typer
 from PIL import Image
 from pydicom import Dataset
 from typer.testing import CliRunner, Result
@@ -126,6 +127,87 @@ def test_add_leaves_nothing_of_what_does_not(added: Path, tmp_path: Path) -> Non
     assert call("add", tmp_path / "nowhere").exit_code == 1
 
 
+@pytest.fixture
+def out_folder(tmp_path: Path) -> Path:
+    """The shipped network under a new version, where `models train --out` would have written it."""
+    folder = tmp_path / "out" / MODEL / "2.0.0"
+    shutil.copytree(SHIPPED / MODEL / "1.0.0", folder)
+    card = json.loads((folder / "card.json").read_text()) | {"version": "2.0.0"}
+    card["metrics"]["accuracy"]["value"] = 0.271
+    (folder / "card.json").write_text(json.dumps(card))
+    return tmp_path / "out"
+
+
+def test_a_folder_stands_for_the_package_in_it(out_folder: Path, tmp_path: Path) -> None:
+    folder = out_folder / MODEL / "2.0.0"
+    assert called("show", folder)["version"] == "2.0.0"
+    [verified] = called("verify", out_folder)
+    assert (verified["model_version"], verified["ok"], verified["path"]) == ("2.0.0", True, str(folder))
+    Image.fromarray(golden_image(200, 180)).save(tmp_path / "film.png")
+    [record] = called("predict", tmp_path / "film.png", "--model", out_folder)
+    assert record["model_version"] == "2.0.0"
+    (tmp_path / "films").mkdir()
+    result = called("evaluate", out_folder, "--data", films(tmp_path / "films"), "--rounds", 10)
+    assert (result["model"], result["model_version"]) == (MODEL, "2.0.0")
+    nothing = call("show", tmp_path / "nothing")
+    assert nothing.exit_code == 2
+    assert "nor is there such a folder" in nothing.stderr
+
+
+def test_add_takes_the_folder_that_train_wrote_into_and_says_what_changes(out_folder: Path, tmp_path: Path) -> None:
+    result = call("add", out_folder)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "data" / "models" / MODEL / "2.0.0" / "model.keras").is_file()
+    assert (
+        f"new films go to {MODEL}@2.0.0 from the next start of intake and workers"
+        " (test accuracy 0.271; 1.0.0 has 0.874)\n"
+    ) in result.stdout
+
+
+def test_add_does_not_choose_between_packages(out_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(out_folder / MODEL / "2.0.0", out_folder / MODEL / "2.1.0")
+    result = call("add", out_folder)
+    assert result.exit_code == 1
+    assert "did you mean" in result.stderr
+    assert not (tmp_path / "data" / "models").exists()
+
+
+def test_add_says_where_films_go_when_nothing_changes(added: Path, out_folder: Path, tmp_path: Path) -> None:
+    no_route = call("add", added).stdout
+    assert "no route sends films to our_own" in no_route
+    assert 'model = "our_own"' in no_route
+    assert call("add", out_folder).exit_code == 0
+    older = tmp_path / "older"
+    shutil.copytree(out_folder / MODEL / "2.0.0", older)
+    (older / "card.json").write_text((older / "card.json").read_text().replace('"2.0.0"', '"1.5.0"'))
+    result = call("add", older)
+    assert result.exit_code == 0, result.output
+    assert f"films still go to {MODEL}@2.0.0, which is newer" in result.stdout
+
+
+def test_add_names_routes_that_keep_another_version(out_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "firstread.toml").write_text(
+        f'[[route]]\nname = "ward"\nwhen = {{ Modality = "DX" }}\nmodel = "{MODEL}@1.0.0"\n'
+    )
+    said = call("add", out_folder).stdout
+    assert f"new films go to {MODEL}@2.0.0" in said
+    assert f"the route 'ward' keeps {MODEL}@1.0.0" in said
+
+
+def test_the_commands_of_the_documentation_can_be_given() -> None:
+    group: Any = typer.main.get_command(app)
+    root = Path(__file__).parents[4]
+    lines = [
+        line.partition("#")[0].split()[2:]
+        for document in ("README.md", "models/README.md")
+        for line in (root / document).read_text(encoding="utf-8").splitlines()
+        if line.startswith("firstread models ")
+    ]
+    assert {"train", "evaluate", "add", "verify"} <= {line[0] for line in lines}
+    for name, *arguments in lines:
+        group.commands[name].make_context(name, arguments)
+
+
 def test_predict_reads_dicom_and_pictures_alike(tmp_path: Path) -> None:
     Image.fromarray(golden_image(200, 180)).save(tmp_path / "film.png")
     Image.fromarray(golden_image(200, 180)).save(tmp_path / "film.jpg", quality=95)
@@ -222,7 +304,9 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
     data = tmp_path / "films"
     data.mkdir()
     films(data)
-    card = called("train", MODEL, "--data", data, "--version", "9.0.0", "--epochs", 1, "--batch-size", 8)
+    limits = ("--limitation", "One person read the films.")
+    card = called("train", MODEL, "--data", data, "--version", "9.0.0", "--epochs", 1, "--batch-size", 8, *limits)
+    assert card["limitations"][-1] == "One person read the films."
     assert (card["name"], card["version"], card["training"]["initial_weights"]) == (MODEL, "9.0.0", "random")
     assert called("list")[-1]["model_version"] == "9.0.0"
     result = called("evaluate", f"{MODEL}@9.0.0", "--data", data, "--rounds", 10, "--out", tmp_path / "test.json")
@@ -234,6 +318,10 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
 def test_train_and_evaluate_explain_what_is_wrong(tmp_path: Path) -> None:
     assert call("train", "no_such", "--data", tmp_path).exit_code == 2
     assert "labels.csv" in call("train", MODEL, "--data", tmp_path, "--version", "9.0.0").stderr
+    nowhere = call("train", MODEL, "--data", tmp_path / "nowhere", "--version", "9.0.0")
+    assert nowhere.exit_code == 1
+    assert f"{tmp_path / 'nowhere'}: there is no such folder" in nowhere.stderr
+    assert "columns file, label, split" in nowhere.stderr
     assert call("evaluate", MODEL, "--data", tmp_path, "--split", "holdout").exit_code == 2
     films(tmp_path)
     result = call("train", MODEL, "--data", tmp_path, "--version", "9.0.0", "--backbone-weights", tmp_path / "none.h5")

@@ -35,6 +35,10 @@ from worker.errors import NotFound
 STUDY_UID = re.compile(r"[0-9.]{1,64}")
 """What a Study Instance UID may look like (DICOM PS3.5 9.1); anything else is not asked of the database."""
 
+STATUSES = ("pending", "complete", "failed", "not_eligible")
+PRIORITIES = ("immediate", "urgent", "routine", "none")
+"""What `ai_status` and `priority` of a study may be."""
+
 _IDS_AT_ONCE = 500
 """SQLite binds at most 32,766 values in a statement."""
 _MOST_WORDS = 8
@@ -144,28 +148,37 @@ def study_detail(session: Session, study_instance_uid: str, *, instances: int | 
 def worker_silence(session: Session, now: datetime | None = None) -> float | None:
     """Return for how many seconds inference work has been due while no inference worker said that it is alive.
 
-    None when nothing is due. Both clocks must have run: the newest heartbeat of a service whose name starts with
-    "inference" is as old as that, and so is the oldest work that could have been taken; a scan that has just arrived
-    after a quiet night is no alarm yet.
+    None when nothing is due. Both clocks must have run: the newest heartbeat of a worker for that model is as old as
+    that, and so is the oldest work for it that could have been taken; a scan that has just arrived after a quiet night
+    is no alarm yet. A heartbeat says `inference LANE HOST`; one that names no lane (`name@version`) counts for all.
     """
     now = now or utc_now()
     due_since = sa.case(
         (col(WorkItem.state) == WorkState.LEASED, col(WorkItem.lease_until)), else_=col(WorkItem.not_before)
     )
-    oldest: datetime | None = session.scalar(
-        sa.select(sa.func.min(due_since)).where(
+    oldest = session.execute(
+        sa.select(col(WorkItem.lane), sa.func.min(due_since))
+        .where(
             col(WorkItem.kind) == WorkKind.INFER,
             col(WorkItem.state).in_((WorkState.OWED, WorkState.LEASED)),
             due_since <= now,
         )
-    )
-    if oldest is None:
+        .group_by(col(WorkItem.lane))
+    ).all()
+    if not oldest:
         return None
-    heard: datetime | None = session.scalar(
-        sa.select(sa.func.max(col(Heartbeat.at))).where(col(Heartbeat.service).startswith("inference"))
-    )
-    since = oldest if heard is None else max(oldest, heard)
+    heard = _heard(session)
+    since: datetime = min(max(filter(None, (due, heard.get(lane), heard.get("")))) for lane, due in oldest)
     return max((now - since) / timedelta(seconds=1), 0.0)
+
+
+def _heard(session: Session) -> dict[str, datetime]:
+    """Return when an inference worker was last heard, by the lane it takes work of; "" where it does not say."""
+    heard: dict[str, datetime] = {}
+    for beat in session.scalars(sa.select(Heartbeat).where(col(Heartbeat.service).startswith("inference"))):
+        lane = next((word for word in beat.service.split()[1:2] if "@" in word), "")
+        heard[lane] = max(beat.at, heard.get(lane, beat.at))
+    return heard
 
 
 def timestamp(moment: datetime | None) -> str | None:

@@ -275,14 +275,21 @@ EXPECTED_ORDER = [uid(number) for number in (6, 8, 5, 3, 7, 2, 1, 4)]
 """Immediate, urgent (oldest first), failed, routine, pending, none (oldest first)."""
 
 
-def owe_inference(database: Database, *, since: timedelta, heard: timedelta | None = None) -> None:
-    """Owe inference work for so long; the last heartbeat was so long ago."""
+def owe_inference(
+    database: Database,
+    *,
+    since: timedelta,
+    heard: timedelta | None = None,
+    lane: str = "chest-film@1.0.0",
+    service: str = "inference host",
+) -> None:
+    """Owe inference work of a lane for so long; the last heartbeat of a service was so long ago."""
     with database.write() as session:
         session.add(
             WorkItem(
                 kind="infer",
-                model="chest-film@1.0.0",
-                subject="instance 2",
+                lane=lane,
+                subject=f"instance 2 {lane}",
                 subject_id=2,
                 state="owed",
                 not_before=datetime.now(UTC) - since,
@@ -290,7 +297,7 @@ def owe_inference(database: Database, *, since: timedelta, heard: timedelta | No
             )
         )
         if heard is not None:
-            session.add(Heartbeat(service="inference-1", at=datetime.now(UTC) - heard))
+            session.merge(Heartbeat(service=service, at=datetime.now(UTC) - heard))
 
 
 def draw_previews(directory: Path, ids: range) -> None:

@@ -225,6 +225,25 @@ def test_silence(database: Database, since: timedelta, heard: timedelta | None, 
     assert silence == (None if expected is None else pytest.approx(expected, abs=5))
 
 
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ("inference chest-film@1.0.0 host", 600),
+        ("inference chest-ct@1.0.0 host", 0),
+        ("inference chest-film@2.0.0 host", 600),
+        ("inference host", 0),
+        ("delivery chest-ct@1.0.0 host", 600),
+    ],
+)
+def test_a_model_without_a_worker_is_silence_though_another_has_one(
+    database: Database, service: str, expected: float
+) -> None:
+    owe_inference(database, since=10 * MINUTE, heard=0 * MINUTE, service="inference chest-film@1.0.0 host")
+    owe_inference(database, since=10 * MINUTE, heard=0 * MINUTE, lane="chest-ct@1.0.0", service=service)
+    with database.read() as session:
+        assert worker_silence(session) == pytest.approx(expected, abs=5)
+
+
 def test_no_silence_when_nothing_is_due(filled: Database) -> None:
     with filled.read() as session:
         assert worker_silence(session) is None

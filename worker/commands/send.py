@@ -1,5 +1,6 @@
 """`firstread send`: push files or folders to an application entity, as a modality would."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from worker.commands.output import err, print_json, print_table
+from worker.commands.output import complain, err, print_json, print_table, say
 from worker.config import Peer
 from worker.logs import configure_logs
 
@@ -36,10 +37,22 @@ def send(
     if as_json:
         print_json([as_document(outcome) for outcome in outcomes])
     else:
-        rows = ((o.path, status_text(o.status), o.error or "stored") for o in outcomes)
-        print_table(f"{len(outcomes) - refused} of {len(files)} stored by {peer}", ("file", "status", "outcome"), rows)
+        _print_outcomes(outcomes, f"{len(outcomes) - refused} of {len(files)} stored by {peer}")
     if refused or len(outcomes) < len(files):
         raise typer.Exit(1)
+
+
+def _print_outcomes(outcomes: "list[SendOutcome]", title: str) -> None:
+    """Print what became of each file; what kept several from being sent is said once, and not of each."""
+    reasons = Counter(o.error for o in outcomes if o.status is None and o.error is not None)
+    shared = {error: count for error, count in reasons.items() if count > 1}
+    rows = [(o.path, status_text(o.status), o.error or "stored") for o in outcomes if o.error not in shared]
+    if rows:
+        print_table(title, ("file", "status", "outcome"), rows)
+    else:
+        say(title)
+    for error, count in shared.items():
+        complain(f"{count} files not sent: {error}")
 
 
 def files_under(paths: Iterable[Path]) -> Iterator[Path]:

@@ -74,7 +74,7 @@ def test_a_bad_file_is_named_and_the_others_go(folder: Path, pacs: StandInPacs) 
     assert done.exit_code == 1
     by_name = {Path(entry["file"]).name: entry for entry in json.loads(done.stdout)}
     assert by_name["notes.txt"]["status"] is None
-    assert by_name["notes.txt"]["error"]
+    assert by_name["notes.txt"]["error"] == "no DICOM object: it says no SOP Class and SOP Instance UID"
     assert by_name["b.dcm"]["status"] == by_name["IM0001"]["status"] == "0x0000"
 
 
@@ -92,6 +92,22 @@ def test_nobody_there_is_a_failure_for_every_file(folder: Path) -> None:
     done = CliRunner().invoke(app, [str(folder), "--to", f"PACS@127.0.0.1:{port}", "--json"])
     assert done.exit_code == 1
     assert all(entry["status"] is None and entry["error"] for entry in json.loads(done.stdout))
+    gc.collect()  # here, and not in the next test
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom leaves the socket open
+def test_nobody_there_is_said_once(folder: Path) -> None:
+    (folder / "notes.txt").write_text("not DICOM")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        peer = f"PACS@127.0.0.1:{probe.getsockname()[1]}"
+    done = CliRunner().invoke(app, [str(folder), "--to", peer])
+    assert done.exit_code == 1
+    assert f"0 of 3 stored by {peer}" in done.stdout
+    assert "b.dcm" not in done.stdout
+    assert done.stderr.count("2 files not sent") == done.stderr.count(peer) == 1
+    assert "notes.txt" in done.stdout
+    assert "no DICOM object" in done.stdout
+    assert "not sent: not sent" not in done.output
     gc.collect()  # here, and not in the next test
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from worker.database import Database
 from worker.errors import FirstreadError, SchemaOwed
 from worker.intake.spool import Spool
 from worker.reporting import pacs
+from worker.supervision.addresses import port_is_free
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,58 @@ class Finding:
 
 def check_all(settings: Settings) -> Iterator[Finding]:
     """Check one thing after the other."""
-    database = Database(settings.effective_database_url)
+    yield check_settings()
+    yield from check_addresses(settings)
+    yield check_callers(settings)
     try:
-        yield check_settings()
+        database = Database(settings.effective_database_url)
+    except (sa.exc.SQLAlchemyError, ImportError, OSError, ValueError) as error:
+        fix = "mend FIRSTREAD_DATABASE_URL; PostgreSQL needs the extra `postgres`"
+        yield Finding("database", False, f"FIRSTREAD_DATABASE_URL cannot be opened: {_first_line(error)}", fix)
+    else:
         yield check_database(database)
-        yield check_broker(settings)
-        yield from check_models(settings)
-        yield check_spool(settings)
-        yield from check_pacs(settings)
-    finally:
         database.dispose()
+    yield check_broker(settings)
+    yield from check_models(settings)
+    yield check_routes(settings)
+    yield check_spool(settings)
+    yield from check_pacs(settings)
 
 
 def check_settings() -> Finding:
-    """Look for names in the environment that are no setting."""
+    """Look for names in the environment and in the file that are no setting."""
     unknown = unknown_names()
     if unknown:
         return Finding("settings", False, f"unknown: {', '.join(unknown)}", "`firstread config` lists the settings")
     return Finding("settings", True, "all known and valid")
+
+
+def check_addresses(settings: Settings) -> Iterator[Finding]:
+    """Say whether the addresses to listen at are this machine's, whatever listens there now."""
+    for name, host in (("FIRSTREAD_DICOM_HOST", settings.dicom_host), ("FIRSTREAD_WEB_HOST", settings.web_host)):
+        if port_is_free(host, 0):
+            yield Finding(name, True, host)
+        else:
+            fix = "say 127.0.0.1, an address of this machine, or 0.0.0.0 for all of them"
+            yield Finding(name, False, f"{host} is no address of this machine", fix)
+
+
+def check_callers(settings: Settings) -> Finding:
+    """Say who may call the listener."""
+    if settings.calling_aes:
+        return Finding("callers", True, f"only {', '.join(settings.calling_aes)}")
+    return Finding("callers", True, ANYBODY)
+
+
+ANYBODY = "any AE title may call; set FIRSTREAD_CALLING_AES"
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_database(database: Database) -> Finding:
@@ -96,6 +132,22 @@ def check_models(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"model {package.card.identifier}", False, str(error), "install the package again")
         else:
             yield Finding(f"model {package.card.identifier}", True, "weights and golden pair as the card says")
+
+
+def check_routes(settings: Settings) -> Finding:
+    """Look for routes of the site's own that name a model that is not installed."""
+    registry = bootstrap.model_registry(settings)
+    missing = []
+    for route in settings.route:
+        if route.model is None:
+            continue
+        try:
+            registry.find(route.model)
+        except ModelError:
+            missing.append(f"route {route.name!r} names the model {route.model}, which is not installed")
+    if missing:
+        return Finding("routes", False, "; ".join(missing), "`firstread models add PATH`, or mend the route")
+    return Finding("routes", True, f"{len(settings.route)} of your own, then the shipped ones")
 
 
 def check_spool(settings: Settings) -> Finding:

@@ -1,13 +1,15 @@
 """`firstread …`: the command line. Exit 0: done; 1: a finding or a failure; 2: bad usage or settings."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import ModelError
 from worker.commands import models, operations, results, send, services, up
-from worker.commands.output import complain
+from worker.commands.output import complain, say
 from worker.errors import FirstreadError, SettingsError
 
 app = typer.Typer(
@@ -16,6 +18,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="The first read of every chest scan: DICOM in, triaged Structured Reports out. Not for diagnosis.",
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say(f"firstread {version('firstread')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command; each acts by its callback."""
+
 
 RUN, SEE, OPS = "Run", "See", "Operate"
 for panel, commands in {

@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from models.bulk import UnusableFileError
 from worker import bootstrap, operations
 from worker.check import check_all
 from worker.commands.model_files import header_of
 from worker.commands.output import err, print_json, print_table, say
-from worker.config import Settings, config_file, load_settings
-from worker.errors import NotFound
+from worker.config import Settings, config_file, load_settings, made_data_dir
+from worker.database import WorkKind
+from worker.errors import NotFound, UnreadableObject
 from worker.pipeline import Pipeline
 from worker.uids import is_uid
 
@@ -31,7 +33,12 @@ def route(
     as_json: AsJson = False,
 ) -> None:
     """Say which rule sends a file where, and why."""
-    decision = bootstrap.model_router(load_settings()).decide(header_of(file))
+    router = bootstrap.model_router(load_settings())
+    try:
+        header = header_of(file)
+    except UnusableFileError:
+        raise UnreadableObject(f"{file}: it is no DICOM object") from None
+    decision = router.decide(header)
     if as_json:
         print_json(
             {
@@ -53,12 +60,19 @@ def route(
 @quarantine.command("list")
 def quarantine_list(as_json: AsJson = False) -> None:
     """List the work that was given up, and why."""
-    items = operations.quarantine_list(bootstrap.open_database(load_settings()))
+    items = [_shown(item) for item in operations.quarantine_list(bootstrap.open_database(load_settings()))]
     if as_json:
-        print_json([item.as_json() for item in items])
+        print_json(items)
         return
-    rows = ((i.id, i.kind, i.lane, i.attempts, i.since, i.study_instance_uid, i.last_error) for i in items)
-    print_table(f"{len(items)} in quarantine", ("ID", "kind", "for", "attempts", "since", "study", "error"), rows)
+    columns = ("ID", "kind", "for", "attempts", "since", "study", "error")
+    keys = ("id", "kind", "lane", "attempts", "since", "study_instance_uid", "last_error")
+    rows = ([item[key] for key in keys] for item in items)
+    print_table(f"{len(items)} in quarantine", columns, rows, whole=("since", "study"))
+
+
+def _shown(item: operations.Quarantined) -> dict[str, Any]:
+    """Return the JSON form, its time written as everywhere (`2026-11-20T15:05:00Z`)."""
+    return item.as_json() | {"since": item.since.replace("+00:00", "Z")}
 
 
 @quarantine.command("retry")
@@ -69,9 +83,17 @@ def quarantine_retry(
     """Owe given-up work once more, with fresh attempts."""
     item = operations.quarantine_retry(_pipeline(load_settings()), work_id)
     if as_json:
-        print_json(item.as_json())
+        print_json(_shown(item))
     else:
-        say(f"{item.kind} {item.subject}: owed again")
+        say(f"{item.subject}: {QUEUED[WorkKind(item.kind)]} again")
+
+
+QUEUED = {
+    WorkKind.INFER: "queued for classification",
+    WorkKind.REPORT: "queued for its report",
+    WorkKind.DELIVER: "queued for delivery",
+}
+"""What becomes of work that is owed, by its kind."""
 
 
 def reprocess(
@@ -85,8 +107,11 @@ def reprocess(
     owed = operations.reprocess(_pipeline(settings), study_uid, models)
     if as_json:
         print_json({"study_instance_uid": study_uid, "owed": owed})
+        return
+    if models:
+        say(f"{owed} {'instance' if owed == 1 else 'instances'} {QUEUED[WorkKind.INFER]} by {models[0]}")
     else:
-        say(f"{owed} instances owed to {', '.join(models) or 'their models'}")
+        say(f"{QUEUED[WorkKind.INFER]} by the models it went to before ({owed} to do)")
 
 
 def resend(
@@ -101,12 +126,13 @@ def resend(
     if as_json:
         print_json({"study_instance_uid": study_uid, "destinations": destinations})
     else:
-        say(f"owed to {', '.join(destinations)}")
+        say(f"{QUEUED[WorkKind.DELIVER]} to {', '.join(destinations)}")
 
 
 def check(as_json: AsJson = False) -> None:
     """Check settings, database, broker, models, spool space and PACS: one line each, the fix in words."""
     settings = load_settings()
+    made_data_dir(settings)
     findings = []
     for finding in check_all(settings):
         findings.append(finding)

@@ -36,7 +36,7 @@ def up(
     made_data_dir(settings)
     for address in check_addresses(settings):
         if not address.ok:
-            raise SettingsError(f"{address.name}={address.found}: {address.fix}")
+            raise SettingsError(f"{address.name}={address.found}; {address.fix}")
     if unknown := unknown_names():
         log.warning("unknown_settings", names=unknown, todo="`firstread config` lists those there are")
     services = default_services(bootstrap.model_names(settings))

@@ -1,16 +1,23 @@
 """What ops type: each command on a real database, as a table and as JSON, with the exit status that is promised."""
 
 import json
+import re
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pydicom
 import pytest
+from rich.console import Console
 
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.objects import film, save, spool_bytes, spool_object
 from worker.cli import main
 from worker.commands.operations import masked
+from worker.commands.up import _say_hello
+from worker.config import Peer, load_settings
 from worker.pipeline import Pipeline
+from worker.supervision.addresses import Addresses
 
 
 @pytest.fixture
@@ -110,16 +117,22 @@ def test_reconcile_finds_lost_bytes_and_forgotten_work(
 def test_quarantine_and_reprocess(study: pydicom.Dataset, monkeypatch, capsys) -> None:
     code, out, _ = run(monkeypatch, capsys, "quarantine", "list", "--json")
     (item,) = json.loads(out)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", item["since"])
     assert (code, item["kind"], item["last_error"]) == (0, "infer", "the pixels are cut short")
-    assert run(monkeypatch, capsys, "quarantine", "list")[0] == 0
+    code, out, _ = run(monkeypatch, capsys, "quarantine", "list")
+    assert (code, item["since"] in out, item["study_instance_uid"] in out) == (0, True, True)
     code, out, _ = run(monkeypatch, capsys, "quarantine", "retry", str(item["id"]))
-    assert (code, "owed again" in out) == (0, True)
+    assert (code, "queued for classification again" in out) == (0, True)
     assert json.loads(run(monkeypatch, capsys, "quarantine", "list", "--json")[1]) == []
     assert json.loads(run(monkeypatch, capsys, "reconcile", "--json")[1])["pending"] == 1
     code, _, err = run(monkeypatch, capsys, "quarantine", "retry", "9999")
     assert (code, "no work 9999" in err) == (1, True)
     code, out, _ = run(monkeypatch, capsys, "reprocess", study.StudyInstanceUID, "--json")
     assert (code, json.loads(out)["owed"]) == (0, 1)
+    out = run(monkeypatch, capsys, "reprocess", study.StudyInstanceUID)[1]
+    assert "queued for classification by the models it went to before (1 to do)" in out
+    out = run(monkeypatch, capsys, "reprocess", study.StudyInstanceUID, "--model", "chest_xray_triage")[1]
+    assert "1 instance queued for classification by chest_xray_triage@" in out
     code, _, err = run(monkeypatch, capsys, "reprocess", study.StudyInstanceUID, "--model", "nothing@1.0.0")
     assert (code, "nothing" in err) == (1, True)
 
@@ -130,6 +143,8 @@ def test_resend_needs_a_destination(study: pydicom.Dataset, monkeypatch, capsys)
     monkeypatch.setenv("FIRSTREAD_PACS", "PACS@192.0.2.1:104")
     code, out, _ = run(monkeypatch, capsys, "resend", study.StudyInstanceUID, "--json")
     assert (code, json.loads(out)["destinations"]) == (0, ["PACS@192.0.2.1:104"])
+    out = run(monkeypatch, capsys, "resend", study.StudyInstanceUID)[1]
+    assert out == "queued for delivery to PACS@192.0.2.1:104\n"
 
 
 def test_route_says_which_rule_and_why(pipeline: Pipeline, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -143,7 +158,7 @@ def test_route_says_which_rule_and_why(pipeline: Pipeline, tmp_path: Path, monke
     assert "lateral" in out
     (tmp_path / "c.dcm").write_bytes(b"no scan")
     code, _, err = run(monkeypatch, capsys, "route", str(tmp_path / "c.dcm"))
-    assert (code, "DICOM" in err) == (1, True)
+    assert (code, f"{tmp_path}/c.dcm: it is no DICOM object" in err) == (1, True)
 
 
 def test_check_names_the_fix(pipeline: Pipeline, monkeypatch, capsys) -> None:
@@ -161,6 +176,86 @@ def test_check_names_the_fix(pipeline: Pipeline, monkeypatch, capsys) -> None:
         "pacs PACS@127.0.0.1:1",
     }
     assert "A700" in findings["spool"]["fix"]
+
+
+def test_check_says_who_may_call_and_what_is_misspelt(pipeline: Pipeline, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("FIRSTREAD_WEB_HOST", "8.8.8.8")
+    (tmp_path / "firstread.toml").write_text(
+        'dicomport = 1\n[[route]]\nname = "knees"\nwhen = { Modality = "CR" }\nmodel = "knee_reader@1.0.0"\n'
+        '[[route]]\nname = "films"\nwhen = { Modality = "CR" }\nmodel = "chest_xray_triage"\n'
+        '[[route]]\nname = "trial"\nwhen = { Modality = "CT" }\nnot_eligible = "a trial"\n'
+    )
+    code, out, _ = run(monkeypatch, capsys, "check", "--json")
+    findings = {finding["name"]: finding for finding in json.loads(out)}
+    assert code == 1
+    bad = {name for name, finding in findings.items() if not finding["ok"]}
+    assert bad == {"settings", "routes", "FIRSTREAD_WEB_HOST"}
+    assert findings["settings"]["found"] == "unknown: firstread.toml: dicomport"
+    assert findings["routes"]["found"] == "route 'knees' names the model knee_reader@1.0.0, which is not installed"
+    assert findings["callers"]["found"] == "any AE title may call; set FIRSTREAD_CALLING_AES"
+    monkeypatch.setenv("FIRSTREAD_CALLING_AES", "CT1,DX2")
+    assert "ok    callers: only CT1, DX2" in run(monkeypatch, capsys, "check")[1]
+
+
+def test_check_says_which_database_cannot_be_opened(pipeline: Pipeline, tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FIRSTREAD_DATABASE_URL", f"sqlite:///{tmp_path}/file/firstread.db")
+    code, out, _ = run(monkeypatch, capsys, "check")
+    assert code == 1
+    assert "FAIL  database: FIRSTREAD_DATABASE_URL cannot be opened" in out
+    assert "ok    spool" in out
+
+
+@pytest.mark.parametrize("command", ["check", "up", "studies", "reconcile"])
+def test_a_data_directory_that_cannot_be_made_is_exit_2(tmp_path: Path, monkeypatch, capsys, command: str) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FIRSTREAD_DATA_DIR", str(tmp_path / "file" / "data"))
+    code, out, err = run(monkeypatch, capsys, command)
+    assert (code, out) == (2, "")
+    assert f"FIRSTREAD_DATA_DIR={tmp_path}/file/data: it cannot be made" in err
+
+
+def test_up_names_the_address_that_is_not_ours(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("FIRSTREAD_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("FIRSTREAD_WEB_HOST", "8.8.8.8")
+    code, _, err = run(monkeypatch, capsys, "up")
+    assert (code, "FIRSTREAD_WEB_HOST=8.8.8.8 is no address of this machine" in err, "PORT" in err) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("host", "aes", "warned"),
+    [("127.0.0.1", (), False), ("localhost", (), False), ("0.0.0.0", (), True), ("0.0.0.0", ("CT1",), False)],
+)
+def test_up_says_that_anybody_may_call(host: str, aes: tuple[str, ...], warned: bool, tmp_path: Path, capsys) -> None:
+    settings = load_settings(data_dir=tmp_path, dicom_host=host, calling_aes=aes)
+    addresses = Addresses(Peer(ae_title="FIRSTREAD", host=host, port=11112), "http://127.0.0.1:8080/")
+    _say_hello(addresses, SimpleNamespace(data_dir=tmp_path, logs_dir=tmp_path), settings)  # type: ignore[arg-type]
+    assert ("any AE title may call; set FIRSTREAD_CALLING_AES" in capsys.readouterr().out) == warned
+
+
+@pytest.mark.parametrize(("option", "allowed"), [("--status", "not_eligible"), ("--priority", "immediate")])
+def test_a_state_that_does_not_exist_is_bad_usage(pipeline: Pipeline, option, allowed, monkeypatch, capsys) -> None:
+    code, out, err = run(monkeypatch, capsys, "studies", option, "foo")
+    assert (code, out) == (2, "")
+    assert option in err
+    assert allowed in err
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 120, 160, 220])
+def test_uids_and_times_are_never_cut(study: pydicom.Dataset, width: int, monkeypatch, capsys) -> None:
+    (shown,) = json.loads(run(monkeypatch, capsys, "studies", "--search", "good", "--json")[1])
+    monkeypatch.setattr("worker.commands.output.out", Console(width=width))
+    out = run(monkeypatch, capsys, "studies")[1]
+    assert shown["study_instance_uid"] in out
+    assert shown["received_at"] in out
+    assert "…" not in out
+    assert ("┃" in out) == (width >= 160)
+    shown = run(monkeypatch, capsys, "show", study.StudyInstanceUID)[1]
+    assert study.SOPInstanceUID in shown
+
+
+def test_the_version(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, capsys, "--version")[:2] == (0, f"firstread {version('firstread')}\n")
 
 
 def test_config_masks_secrets(pipeline: Pipeline, monkeypatch, capsys) -> None:

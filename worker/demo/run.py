@@ -22,7 +22,7 @@ from worker.database import Database, Instance, Study, WorkItem, WorkKind, WorkS
 from worker.demo.own_settings import own_environment, own_settings
 from worker.demo.phantoms import Phantom, generate
 from worker.demo.stand_in_pacs import StandInPacs
-from worker.demo.verdict import Document, Verdict, judge
+from worker.demo.verdict import Document, Verdict, judge, judge_sending
 from worker.demo.view import View
 from worker.errors import StartError
 from worker.files import make_private
@@ -130,6 +130,8 @@ class _Stage:
         """Start, push, watch, judge."""
         console = self._plan.console
         console.print(f"firstread demo: starting; data and logs in {self._settings.data_dir}", soft_wrap=True)
+        if self._plan.scans is None:
+            console.print("The phantoms are drawn, of nobody: what the model says of them has no meaning.")
         schema.ensure(self._database)
         verdict: Verdict | None = None
         push = pool.submit(self._push)
@@ -224,11 +226,9 @@ class _Stage:
         counts = ", ".join(f"{sum_[key]} {key.replace('_', ' ')}" for key in COUNTED)
         verdict.remarks.insert(0, f"{sum_['accepted']} instances accepted = {counts}")
         verdict.problems += [f"unaccounted for: {entry}" for entry in sum_["unaccounted"]]
-        refused = [f"{o.path}: {o.error}" for o in self._sent.outcomes if o.error is not None]
-        if self._plan.scans is None or not self._sent.stored():
-            verdict.problems += refused
-        else:
-            verdict.remarks += refused
+        sending = judge_sending(self._sent.outcomes, own_scans=self._plan.scans is not None)
+        verdict.problems += sending.problems
+        verdict.remarks += sending.remarks
         delivered = len(self._pacs.received())
         verdict.remarks.append(f"{delivered} reports at the stand-in PACS, {self._elapsed()} after the start")
         return verdict
@@ -242,10 +242,7 @@ class _Stage:
             console.print(remark, markup=False, highlight=False, soft_wrap=True)
         for problem in verdict.problems:
             console.print(f"PROBLEM {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        if not verdict.problems:
-            console.print("done: nothing is pending, every study with a model is complete and delivered", style="green")
-        if self._plan.scans is None:
-            console.print("The phantoms are drawn, of nobody: what the model says of them has no meaning.")
+        console.print(verdict.conclusion(), style="bold red" if verdict.problems else "green", highlight=False)
         if self._plan.stay:
             console.print("Ctrl-C stops everything; until then send it scans of your own.")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.database import DeliveryStatus, InstanceStatus
+from worker.reporting.pacs import SendOutcome
 
 Document = Mapping[str, Any]
 """A study as CONTRACT.md shows it."""
@@ -16,6 +17,13 @@ class Verdict:
 
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+
+    def conclusion(self) -> str:
+        """Say in one line how it ended."""
+        if not self.problems:
+            return "done: nothing is pending, every study with a model is complete and delivered"
+        count = len(self.problems)
+        return f"not done: {'1 problem' if count == 1 else f'{count} problems'}, named above"
 
 
 def judge(
@@ -49,6 +57,25 @@ def judge(
         if status == InstanceStatus.COMPLETE:
             verdict.problems += _undelivered(document)
     return verdict
+
+
+def judge_sending(outcomes: Sequence[SendOutcome], *, own_scans: bool) -> Verdict:
+    """Judge what became of the files that were pushed.
+
+    Parameters
+    ----------
+    outcomes
+        One for each file.
+    own_scans
+        Whether they are the caller's: among those, a file that is no DICOM object is worth a remark, and no more as
+        long as something was stored.
+    """
+    refused = [f"{outcome.path}: {outcome.error}" for outcome in outcomes if outcome.error is not None]
+    if not own_scans:
+        return Verdict(problems=refused)
+    if len(refused) < len(outcomes):
+        return Verdict(remarks=refused)
+    return Verdict(problems=[*refused, "nothing that --scans names was stored"])
 
 
 def newest_reports(document: Document) -> list[Document]:

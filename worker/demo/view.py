@@ -62,6 +62,7 @@ class View:
         self._console = console
         self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
         self._said: dict[str, tuple[str, ...]] = {}
+        self._has_header = False
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -83,7 +84,13 @@ class View:
             uid, words = document["study_instance_uid"], cells(document)
             if self._said.get(uid) != words:
                 self._said[uid] = words
-                self._console.print(" | ".join(words), markup=False, highlight=False, soft_wrap=True)
+                if not self._has_header:
+                    self._say(COLUMNS)
+                    self._has_header = True
+                self._say(words)
+
+    def _say(self, words: Sequence[str]) -> None:
+        self._console.print(" | ".join(words), markup=False, highlight=False, soft_wrap=True)
 
 
 def table(documents: Sequence[Document], caption: str) -> Table:

@@ -233,6 +233,13 @@ def test_up_says_that_anybody_may_call(host: str, aes: tuple[str, ...], warned: 
     assert ("any AE title may call; set FIRSTREAD_CALLING_AES" in capsys.readouterr().out) == warned
 
 
+def test_scans_without_a_file_are_named(tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "none").mkdir()
+    monkeypatch.setenv("COLUMNS", "300")
+    code, _, err = run(monkeypatch, capsys, "demo", "--scans", str(tmp_path / "none"))
+    assert (code, "none: there is no file in it" in err) == (2, True)
+
+
 @pytest.mark.parametrize(("option", "allowed"), [("--status", "not_eligible"), ("--priority", "immediate")])
 def test_a_state_that_does_not_exist_is_bad_usage(pipeline: Pipeline, option, allowed, monkeypatch, capsys) -> None:
     code, out, err = run(monkeypatch, capsys, "studies", option, "foo")

@@ -1,8 +1,10 @@
 """The verdict: each claim of a demonstration's end can fail."""
 
+from pathlib import Path
 from typing import Any
 
-from worker.demo.verdict import judge, newest_reports
+from worker.demo.verdict import Verdict, judge, judge_sending, newest_reports
+from worker.reporting.pacs import SendOutcome
 
 
 def study(
@@ -21,6 +23,24 @@ def study(
         "reason": reason,
         "reports": reports if status == "complete" else [],
     }
+
+
+STORED = SendOutcome(Path("a.dcm"), "1.2", 0, None)
+NOTES = SendOutcome(Path("notes.txt"), None, None, "no DICOM object")
+
+
+def test_it_ends_with_a_conclusion() -> None:
+    assert Verdict().conclusion().startswith("done: nothing is pending")
+    assert Verdict(problems=["a"]).conclusion() == "not done: 1 problem, named above"
+    assert Verdict(problems=["a", "b"]).conclusion() == "not done: 2 problems, named above"
+
+
+def test_own_scans_of_which_nothing_is_stored_are_a_problem() -> None:
+    verdict = judge_sending([NOTES, NOTES], own_scans=True)
+    assert verdict.problems == ["notes.txt: no DICOM object"] * 2 + ["nothing that --scans names was stored"]
+    verdict = judge_sending([NOTES, STORED], own_scans=True)
+    assert (verdict.problems, verdict.remarks) == ([], ["notes.txt: no DICOM object"])
+    assert judge_sending([NOTES, STORED], own_scans=False).problems == ["notes.txt: no DICOM object"]
 
 
 def test_complete_and_delivered_is_well() -> None:

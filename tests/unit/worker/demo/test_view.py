@@ -45,6 +45,7 @@ def test_without_a_terminal_each_change_is_one_line() -> None:
         view.show([document()], "")
         view.show([document(ai_status="complete")], "")
     assert out.getvalue().splitlines() == [
+        "patient | modality | AI status | priority | findings | report",
         "PHANTOM^[red]X | DX | pending | none |  | -",
         "PHANTOM^[red]X | DX | complete | none |  | -",
     ]

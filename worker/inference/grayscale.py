@@ -227,10 +227,10 @@ def _whole_range(
 ) -> Values:
     """Spread the range over 0 to 1 where the object says no window."""
     if frame.layout.stored <= 8:
-        notes.append("no window: full range used")
+        notes.append("the image sets no display window: its full range of values was read")
         occurring = np.isfinite(modality)
     else:
-        notes.append("no window: darkest to brightest pixel used")
+        notes.append("the image sets no display window: it was read from its darkest to its brightest value")
         occurring = present() & ~padding
     chosen = modality[occurring]
     if not chosen.size or chosen.min() == chosen.max():

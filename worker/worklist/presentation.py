@@ -25,6 +25,7 @@ TRIAGE_WORDS = {
     "not_eligible": "Not eligible",
 }
 """Classes of the worklist, in its order, and what their badges say."""
+ORDER = "Immediate, urgent, AI failed, routine, AI pending, then the rest; the oldest first within each."
 _MEANINGS = {"delivered": "Delivered to", "pending": "On its way to", "failed": "Not delivered to"}
 
 
@@ -35,6 +36,14 @@ class ReportLine:
     state: str
     text: str
     error: str = ""
+
+
+_NO_REPORT = {
+    "complete": ReportLine("pending", "Report is being written"),
+    "failed": ReportLine("stored", "No report"),
+    "not_eligible": ReportLine("stored", "No report"),
+}
+"""What to say of a study without a report; of a pending one nothing is expected yet."""
 
 
 def triage_class(document: dict[str, Any]) -> str:
@@ -107,9 +116,7 @@ def report_lines(document: dict[str, Any]) -> list[ReportLine]:
     """Say where the newest report of a study stands, one line a destination."""
     reports = document["reports"]
     if not reports:
-        awaited = {"complete": "Report is being written", "failed": "Report is being written", "pending": ""}
-        text = awaited.get(document["ai_status"], "")
-        return [ReportLine("pending", text)] if text else []
+        return [_NO_REPORT[document["ai_status"]]] if document["ai_status"] in _NO_REPORT else []
     newest = max(report["generation"] for report in reports)
     deliveries = [delivery for report in reports if report["generation"] == newest for delivery in report["deliveries"]]
     if not deliveries:
@@ -170,7 +177,7 @@ def environment(**values: Any) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(**values, triage_words=TRIAGE_WORDS, time_zone=time_zone)
+    made.globals.update(**values, triage_words=TRIAGE_WORDS, order=ORDER, time_zone=time_zone)
     for function in (
         triage_class, ai_words, flagged_first, finding_name, label_name, percent, person_name, report_lines, age,
         duration, local_time,

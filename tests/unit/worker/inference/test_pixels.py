@@ -40,7 +40,7 @@ def test_a_window_of_no_width_is_ignored_and_said(show: Any) -> None:
     frame = show(image(RAMP, bits=12, WindowCenter=100, WindowWidth=0))
     near(frame, RAMP * (255 / 4095))
     assert "window width 0" in frame.note
-    assert "no window" in frame.note
+    assert "no display window" in frame.note
 
 
 def test_an_unknown_window_function_is_linear_and_said(show: Any) -> None:
@@ -58,13 +58,13 @@ def test_rescale_comes_before_the_window(show: Any) -> None:
 def test_no_window_spreads_darkest_to_brightest_pixel(show: Any) -> None:
     frame = show(image(np.array([[100, 600, 1100]], np.uint16), bits=12))
     near(frame, [0, 127.5, 255])
-    assert frame.note == "no window: darkest to brightest pixel used"
+    assert frame.note == "the image sets no display window: it was read from its darkest to its brightest value"
 
 
 def test_no_window_leaves_eight_bits_as_they_are(show: Any) -> None:
     frame = show(image(np.array([[10, 100, 200]], np.uint8)))
     near(frame, [10, 100, 200])
-    assert frame.note == "no window: full range used"
+    assert frame.note == "the image sets no display window: its full range of values was read"
 
 
 @pytest.mark.parametrize(

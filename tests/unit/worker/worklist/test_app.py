@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 
 from tests.support.browser import served
-from tests.support.worklist_rows import EXPECTED_ORDER, draw_previews, fill, owe_inference, uid
+from tests.support.worklist_rows import EXPECTED_ORDER, Rows, draw_previews, fill, owe_inference, uid
 from worker import metrics, schema
 from worker.database import Database, Heartbeat, WorkItem
 from worker.studies import StudyFilter, list_studies
@@ -87,6 +87,25 @@ def test_an_unknown_study_is_a_404_of_the_right_kind(web: httpx.Client, path: st
     assert page.status_code == 404
     assert "Not found" in page.text
     assert page.headers["content-type"].startswith("text/html")
+
+
+def test_the_order_is_said(web: httpx.Client) -> None:
+    said = "Immediate, urgent, AI failed, routine, AI pending, then the rest; the oldest first within each."
+    assert said in web.get("/").text
+
+
+def test_a_failed_study_without_a_report_awaits_none(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'firstread.db'}")
+    schema.migrate(database)
+    Rows(database).study(3, "failed", generation=0, reason="cut off")
+    app = create_app(database, previews_dir=tmp_path, readiness=lambda: MISSING, version="1")
+    with served(app) as address:
+        shown = httpx.get(f"{address}/studies/{uid(3)}").text
+        listed = httpx.get(f"{address}/").text
+    database.dispose()
+    assert "No report: the AI failed on this study." in shown
+    assert "No report" in listed
+    assert "being written" not in shown + listed
 
 
 def test_no_such_page(web: httpx.Client) -> None:

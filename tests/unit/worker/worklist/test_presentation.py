@@ -105,7 +105,10 @@ def test_reports_of_the_newest_generation_are_shown() -> None:
 def test_no_report_yet() -> None:
     assert [line.text for line in report_lines(document())] == ["Report is being written"]
     assert report_lines(document(ai_status="pending")) == []
-    assert report_lines(document(ai_status="not_eligible")) == []
+    for status in ("failed", "not_eligible"):
+        assert [(line.state, line.text) for line in report_lines(document(ai_status=status))] == [
+            ("stored", "No report")
+        ]
     assert [line.text for line in report_lines(document(reports=[report(1)]))] == ["Stored, no destination set"]
 
 

@@ -21,6 +21,7 @@ from worker.database import (
 )
 from worker.errors import NotFound
 from worker.pipeline import Pipeline
+from worker.studies import timestamp
 from worker.study_state import locked, refresh
 
 
@@ -61,7 +62,7 @@ def _quarantined(session: Session, item: WorkItem) -> Quarantined:
         subject=item.subject,
         attempts=item.attempts,
         last_error=item.last_error or "",
-        since=item.finished_at.isoformat(timespec="seconds") if item.finished_at else "",
+        since=timestamp(item.finished_at) or "",
         study_instance_uid=study.study_instance_uid if study else "",
         sop_instance_uid=sop_instance_uid,
     )

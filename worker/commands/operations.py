@@ -60,7 +60,7 @@ def route(
 @quarantine.command("list")
 def quarantine_list(as_json: AsJson = False) -> None:
     """List the work that was given up, and why."""
-    items = [_shown(item) for item in operations.quarantine_list(bootstrap.open_database(load_settings()))]
+    items = [item.as_json() for item in operations.quarantine_list(bootstrap.open_database(load_settings()))]
     if as_json:
         print_json(items)
         return
@@ -68,11 +68,6 @@ def quarantine_list(as_json: AsJson = False) -> None:
     keys = ("id", "kind", "lane", "attempts", "since", "study_instance_uid", "last_error")
     rows = ([item[key] for key in keys] for item in items)
     print_table(f"{len(items)} in quarantine", columns, rows, whole=("since", "study"))
-
-
-def _shown(item: operations.Quarantined) -> dict[str, Any]:
-    """Return the JSON form, its time written as everywhere (`2026-11-20T15:05:00Z`)."""
-    return item.as_json() | {"since": item.since.replace("+00:00", "Z")}
 
 
 @quarantine.command("retry")
@@ -83,7 +78,7 @@ def quarantine_retry(
     """Owe given-up work once more, with fresh attempts."""
     item = operations.quarantine_retry(_pipeline(load_settings()), work_id)
     if as_json:
-        print_json(_shown(item))
+        print_json(item.as_json())
     else:
         say(f"{item.subject}: {QUEUED[WorkKind(item.kind)]} again")
 

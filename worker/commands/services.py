@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from worker import bootstrap, metrics, schema
 from worker.commands.output import say
-from worker.config import Settings, load_settings, unknown_names
+from worker.config import Settings, load_settings, made_data_dir, unknown_names
 from worker.database import Database, is_away
 from worker.errors import SchemaOwed, SettingsError
 from worker.files import make_private
@@ -27,7 +27,7 @@ def _start(service: str) -> Settings:
     os.umask(0o077)  # whatever a service makes is nobody else's
     settings = load_settings()
     configure_logs(service, settings.log_format)
-    make_private(settings.data_dir)
+    made_data_dir(settings)
     if unknown := unknown_names():
         log.warning("unknown_settings", names=unknown, todo="`firstread config` lists those there are")
     return settings

@@ -28,7 +28,13 @@ SOON = Restart(first=0.05, longest=0.2, healthy=60)
 
 
 def settings(tmp_path: Path, **changes: object) -> Settings:
-    values = {"data_dir": tmp_path / "data", "dicom_port": 0, "web_port": 0, "broker_url": "redis://127.0.0.1:1/0", **changes}
+    values = {
+        "data_dir": tmp_path / "data",
+        "dicom_port": 0,
+        "web_port": 0,
+        "broker_url": "redis://127.0.0.1:1/0",
+        **changes,
+    }
     return Settings(**values)  # type: ignore[arg-type]
 
 

@@ -353,7 +353,8 @@ def test_intake_dies_with_a_listener_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_an_intake_that_cannot_start_keeps_nothing_from_being_accepted(tmp_path: Path) -> None:
-    with ListenerProcess(tmp_path / "data", intake=True, database_url="nonsense://nowhere") as listener:
+    nowhere = "sqlite:////proc/nowhere/firstread.db"
+    with ListenerProcess(tmp_path / "data", intake=True, database_url=nowhere) as listener:
         with associate(listener) as association:
             assert association.store(CT_IMAGE_STORAGE, "1.2.3", b"data") == 0x0000
         assert kept_instances(listener) == ["1.2.3"]

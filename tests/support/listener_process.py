@@ -44,7 +44,11 @@ class ListenerProcess:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line.startswith("listening "), f"{line!r}\n{self.log.read_text()}"
+        if not line.startswith("listening "):
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+            raise AssertionError(f"{line!r}\n{self.log.read_text()}")
         self.host, _, port = line.split("@")[1].rpartition(":")
         self.port = int(port)
         return self

@@ -1,6 +1,6 @@
 """The commit of a batch: predictions, audit events, the state of the studies, the owed reports; all or nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from worker.database import (
 )
 from worker.errors import LeaseLost, Never, PackageError
 from worker.inference.classify import Outcome
+from worker.intake.registration import Record
 from worker.intake.work import Claim, Work
 from worker.logs import get_logger
 from worker.study_state import refresh
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from models.classifier import Classifier
 
 log = get_logger(__name__)
-
-Record = Callable[[Session, str, str, Mapping[str, Any]], object]
 
 
 class InferenceCommit:

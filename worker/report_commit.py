@@ -1,9 +1,8 @@
 """The commit of reports and of their deliveries: the rows, what they make owed, and the audit events."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydicom.dataset import Dataset
 from sqlmodel import Session, col, select
@@ -13,14 +12,13 @@ from worker.config import Peer
 from worker.database import Database, Delivery, DeliveryStatus, Report, Study, WorkKind, utc_now
 from worker.errors import FirstreadError, PeerUnreachable
 from worker.files import sync_directory
+from worker.intake.registration import Record
 from worker.intake.work import Claim, Work
 from worker.logs import get_logger
 from worker.reporting.gathering import Gathered
 from worker.reporting.pacs import Delivered
 
 log = get_logger(__name__)
-
-Record = Callable[[Session, str, str, Mapping[str, Any]], object]
 
 
 class ReportCommit:

@@ -43,6 +43,9 @@ class Wakeups:
 
         Never takes long: while the broker is away it is tried only now and then, and given up after a second.
         """
+        wanted = sorted(set(queues))
+        if not wanted:
+            return True
         if self.app is None or time.monotonic() < self._try_again:
             return False
         # A connection of our own, short-tempered: the pooled ones wait for a broker as long as it takes.
@@ -50,7 +53,7 @@ class Wakeups:
         try:
             with connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=2)
-                for queue in sorted(set(queues)):
+                for queue in wanted:
                     self._hint(connection, queue)
         except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
             self._try_again = time.monotonic() + SECONDS_BETWEEN_TRIES

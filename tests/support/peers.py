@@ -9,13 +9,14 @@ import subprocess
 import threading
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support.stack import free_port
 
 
-class _Peer:
+class _Peer(ABC):
     """A server process with an AE title and a port."""
 
     ae_title = "PACS"
@@ -32,8 +33,9 @@ class _Peer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """Program and arguments."""
 
     def start(self) -> None:
         self.process = subprocess.Popen(self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

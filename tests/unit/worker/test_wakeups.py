@@ -75,3 +75,13 @@ def test_a_frozen_broker_is_given_up_after_seconds(app: Celery, redis_server: Re
     redis_server.thaw()
     wakeups._try_again = 0.0
     assert wakeups.send({"delivery"})
+
+
+def test_nothing_to_hint_at_does_not_trouble_the_broker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intake looks at its spool twenty times a second; an empty look must not open a connection each time."""
+
+    def connect(**_: object) -> None:
+        raise AssertionError("it connected")
+
+    monkeypatch.setattr(app, "connection", connect)
+    assert Wakeups(app).send(set())

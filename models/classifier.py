@@ -1,7 +1,6 @@
 """A verified package in, probabilities out."""
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -228,16 +227,3 @@ def _tempered(tf: Any, probabilities: Any, card: Card) -> Any:
 
 def _shown(probabilities: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in probabilities.items())
-
-
-def measure_speed(classifier: Classifier, *, batch: int, rounds: int = 20) -> float:
-    """Median milliseconds an image at a batch size, inputs prepared already, after one round unmeasured."""
-    shape = classifier.card.input
-    inputs = np.random.default_rng(1).standard_normal((batch, shape.rows, shape.columns, shape.channels), np.float32)
-    classifier.probabilities(inputs)
-    took = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        classifier.probabilities(inputs)
-        took.append((time.perf_counter() - start) * 1000 / batch)
-    return float(np.median(took))

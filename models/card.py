@@ -147,6 +147,9 @@ class LabelMetrics(Part):
 
     images: Annotated[int, Field(ge=0)]
     auroc: Interval
+    precision: Interval | None = None
+    recall: Interval | None = None
+    f1: Interval | None = None
     sensitivity: Interval | None = None
     specificity: Interval | None = None
 
@@ -156,6 +159,14 @@ class Right(Part):
 
     right: Annotated[int, Field(ge=0)]
     images: Annotated[int, Field(ge=0)]
+
+
+class Calibration(Part):
+    """Expected calibration error of the most probable label, before and after the card's temperature."""
+
+    bins: Annotated[int, Field(ge=2)]
+    before: Probability
+    after: Probability
 
 
 class Group(Part):
@@ -174,6 +185,8 @@ class Metrics(Part):
     patients: Annotated[int, Field(ge=1)]
     accuracy: Interval
     macro_f1: Interval
+    loss: Annotated[float, Field(ge=0)] | None = None
+    calibration: Calibration | None = None
     labels: dict[str, LabelMetrics]
     by_source: dict[str, Group] = {}
     by_age_group: dict[str, Group] = {}
@@ -182,7 +195,13 @@ class Metrics(Part):
 
 
 class Card(Part):
-    """The card of a model package, `card.json`."""
+    """The card of a model package, `card.json`.
+
+    `output` says what the last layer gives: `softmax` over the labels; `sigmoid`, one independent probability a label;
+    `binary`, one sigmoid unit alone, the probability of the second label, the first being what is left of 1.
+    `rollup` says how instances become a series: `max`, the highest; `top_tenth`, the mean of the highest tenth, for a
+    stack of slices of which many show nothing.
+    """
 
     format: Literal[1] = 1
     name: str
@@ -191,9 +210,9 @@ class Card(Part):
     input: Input
     recipe: str
     frame_policy: Literal["first", "middle", "refuse"]
-    output: Literal["softmax", "sigmoid"]
+    output: Literal["softmax", "sigmoid", "binary"]
     labels: Annotated[tuple[Label, ...], Field(min_length=1)]
-    rollup: Literal["max"]
+    rollup: Literal["max", "top_tenth"]
     triage_rule: Text
     threshold_rule: Text
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
@@ -237,12 +256,19 @@ class Card(Part):
             raise ValueError("no label is a finding: this model could never flag anything")
         if self.output == "softmax" and len(names) < 2:
             raise ValueError("a softmax over one label is always 1; use sigmoid")
+        if self.output == "binary" and [label.finding for label in self.labels] != [False, True]:
+            raise ValueError("a binary network has two labels: first what is no finding, then the finding")
         return self
 
     @property
     def identifier(self) -> str:
         """`name@version`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def units(self) -> int:
+        """Width of the network's last layer."""
+        return 1 if self.output == "binary" else len(self.labels)
 
     @property
     def version_key(self) -> tuple[int, ...]:

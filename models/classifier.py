@@ -85,7 +85,7 @@ class Classifier:
         except (ValueError, TypeError, OSError, KeyError) as error:  # what Keras raises on what is no network
             raise PackageError(f"{package.weights}: Keras cannot load it: {error}") from None
         card = package.card
-        expected = (None, card.input.rows, card.input.columns, card.input.channels), (None, len(card.labels))
+        expected = (None, card.input.rows, card.input.columns, card.input.channels), (None, card.units)
         if (model.input_shape, model.output_shape) != expected:
             raise PackageError(
                 f"{package.weights}: the network takes {model.input_shape} and gives {model.output_shape}, the card"
@@ -216,11 +216,13 @@ def _tempered(tf: Any, probabilities: Any, card: Card) -> Any:
 
     The logits are taken back from the probabilities: up to a constant, which the softmax drops, they are the logarithm.
     """
+    if card.output == "binary":
+        probabilities = tf.concat([1.0 - probabilities, probabilities], axis=-1)  # which is a softmax over the two
     if card.temperature == 1.0:
         return probabilities
     tiny = 1e-12  # added, not clipped to: clipping would turn NaN into a probability
     logarithm = tf.math.log(probabilities + tiny)
-    if card.output == "softmax":
+    if card.output in {"softmax", "binary"}:
         return tf.nn.softmax(logarithm / card.temperature)
     return tf.math.sigmoid((logarithm - tf.math.log(1.0 - probabilities + tiny)) / card.temperature)
 

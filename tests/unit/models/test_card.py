@@ -121,3 +121,11 @@ def test_a_missing_or_huge_card(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_bytes(b" " * (1 << 20) + b"{}")
     with pytest.raises(PackageError, match="more than"):
         load_card(tmp_path / "card.json")
+
+
+def test_a_binary_network_has_what_is_no_finding_first_and_the_finding_second() -> None:
+    assert card(output="binary").units == 1
+    with pytest.raises(ValidationError, match="a binary network has two labels"):
+        card(output="binary", labels=VALUES["labels"][::-1])
+    with pytest.raises(ValidationError, match="a binary network has two labels"):
+        card(output="binary", labels=[FINDING])

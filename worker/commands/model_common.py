@@ -1,0 +1,72 @@
+"""What the `models` commands share: settings, errors in words, lines, progress bars."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from models.errors import ModelError, NotInstalledError, RecipeError
+from models.registry import Package
+from worker import bootstrap
+from worker.commands.model_views import change_lines
+from worker.commands.output import err, out
+from worker.config import Settings, load_settings
+from worker.errors import FirstreadError, SettingsError
+from worker.logs import configure_logs
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="CPU threads.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="Folder with the films and a labels.csv: file, label, split, patient_id.")
+]
+
+
+def model_settings() -> Settings:
+    """Read the settings, and send this process's log to standard error: standard output carries results alone."""
+    settings = load_settings()
+    configure_logs("models", settings.log_format)
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # not its remarks about single values
+    return settings
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn an expected error into words on standard error and an exit code: 2 for bad usage or settings, else 1."""
+    try:
+        yield
+    except (SettingsError, NotInstalledError, RecipeError) as error:
+        say(str(error))
+        raise typer.Exit(2) from None
+    except (FirstreadError, ModelError) as error:
+        say(str(error))
+        raise typer.Exit(1) from None
+
+
+def say(text: str) -> None:
+    """Write an error, as it stands, on standard error."""
+    err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def line_out(text: str) -> None:
+    """Write a line, as it stands, on standard output."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def bar(stack: ExitStack, what: str) -> Callable[[int, int], None]:
+    """Show progress on standard error, where that is a terminal."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    stack.enter_context(progress)
+    task = progress.add_task(what, total=None)
+    return lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def say_changes(settings: Settings, package: Package) -> None:
+    """Say what the installation of a package changes about where films go."""
+    installed = bootstrap.model_registry(settings).packages()
+    for line in change_lines(package, installed, bootstrap.model_router(settings).routes):
+        line_out(line)

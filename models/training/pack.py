@@ -25,8 +25,9 @@ from models.training.calibrate import fit_temperature, tempered, threshold_for_s
 from models.training.dataset import SPLITS, Dataset, ReadImage
 from models.training.evaluate import BOOTSTRAP_ROUNDS, measure, score
 from models.training.feed import prepared_films
+from models.training.hyperparameters import HyperParameters
 from models.training.limitations import limitations as limitations_of
-from models.training.recipes import HyperParameters, LabelPlan, TrainingRecipe
+from models.training.recipes import LabelPlan, TrainingRecipe
 from models.training.train import Fit, raw_probabilities
 
 TOLERANCE = 1e-3
@@ -142,7 +143,7 @@ def pack(
         frame_policy=recipe.frame_policy,
         output=recipe.output,
         labels=tuple(_label(recipe, plan, found[:, i], targets == i) for i, plan in enumerate(recipe.labels)),
-        rollup="max",
+        rollup=recipe.rollup,
         triage_rule=(
             "A finding is flagged at or above its threshold, each for itself, and then has the priority of the last of"
             " its steps that its probability reaches; a study has the most pressing priority of its findings. No step"

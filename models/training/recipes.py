@@ -1,34 +1,17 @@
 """Training recipes: a network, its preprocessing, its labels and the hyper-parameters it is trained with, by name."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from models.architectures import squeezenet
 from models.card import Code, Input, Priority
 from models.errors import RecipeError
+from models.training.hyperparameters import HyperParameters
 
 Build = Callable[[int, int, int, int, Path | None], Any]
 """(rows, columns, channels, outputs, backbone weights or None) -> keras.Model."""
-
-
-@dataclass(frozen=True)
-class HyperParameters:
-    """What steers a training run; each can be changed on the command line by its name."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    label_smoothing: float
-    average_decay: float
-    warmup_epochs: float
-    patience: int
-
-    def as_dict(self) -> dict[str, int | float]:
-        """Names and values, for the card."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -65,6 +48,7 @@ class TrainingRecipe:
     labels: tuple[LabelPlan, ...]
     frame_policy: Literal["first", "middle", "refuse"]
     hyper_parameters: HyperParameters
+    rollup: Literal["max", "top_tenth"]
     sensitivity: float
     highest_threshold: float
     default_for: tuple[str, ...]
@@ -107,12 +91,18 @@ CHEST_XRAY_TRIAGE = TrainingRecipe(
         epochs=24,
         batch_size=32,
         learning_rate=3e-4,
+        patience=8,
+        optimizer="adamw",
         weight_decay=1e-4,
+        clip_norm=1.0,
+        schedule="cosine",
+        warmup_epochs=1.0,
         label_smoothing=0.05,
         average_decay=0.98,
-        warmup_epochs=1.0,
-        patience=8,
+        balance="weights",
+        augmentation="triage",
     ),
+    rollup="max",
     sensitivity=0.90,
     highest_threshold=0.5,
     default_for=("CR", "DX", "RG"),

@@ -14,7 +14,8 @@ from models.errors import DataError
 from models.preprocessing import FloatArray, load_picture
 from models.training.dataset import Dataset, ReadImage
 from models.training.feed import Feed, prepared_films
-from models.training.recipes import HyperParameters, TrainingRecipe
+from models.training.hyperparameters import HyperParameters
+from models.training.recipes import TrainingRecipe
 
 
 @dataclass(frozen=True)

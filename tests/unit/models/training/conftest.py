@@ -14,7 +14,8 @@ from models.backend import load_backend
 from models.card import Code, Input
 from models.golden import golden_image
 from models.training.dataset import Dataset, load_dataset
-from models.training.recipes import CHEST_XRAY_TRIAGE, HyperParameters, LabelPlan, TrainingRecipe
+from models.training.hyperparameters import HyperParameters
+from models.training.recipes import CHEST_XRAY_TRIAGE, LabelPlan, TrainingRecipe
 
 
 def build_tiny(rows: int, columns: int, channels: int, outputs: int, _weights: Path | None) -> Any:
@@ -40,11 +41,15 @@ def tiny_recipe() -> TrainingRecipe:
             epochs=6,
             batch_size=8,
             learning_rate=0.02,
-            weight_decay=1e-4,
-            label_smoothing=0.0,
-            average_decay=0.8,
-            warmup_epochs=0.5,
             patience=6,
+            optimizer="adamw",
+            weight_decay=1e-4,
+            clip_norm=1.0,
+            schedule="cosine",
+            warmup_epochs=0.5,
+            average_decay=0.8,
+            balance="weights",
+            augmentation="triage",
         ),
     )
 

@@ -170,10 +170,12 @@ class Calibration(Part):
 
 
 class Group(Part):
-    """How the model did on a part of the test set."""
+    """How the model did on a part of the test set; AUROC of those labels that have enough films in it and outside."""
 
     images: Annotated[int, Field(ge=0)]
     accuracy: Interval
+    macro_f1: Interval | None = None
+    auroc: dict[str, Interval] = {}
     labels: dict[str, Right]
 
 

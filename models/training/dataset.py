@@ -1,11 +1,15 @@
 """Labelled films: a `labels.csv` beside them, split by patient, never by image."""
 
 import csv
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from models.errors import DataError
 from models.preprocessing import FloatArray
@@ -43,13 +47,24 @@ class Film:
     licence: str
 
 
+class Held(NamedTuple):
+    """How much a label has in a split."""
+
+    images: int
+    patients: int
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """Films of a `labels.csv`, checked: files are there, labels are known, no patient crosses splits."""
+    """Labelled films, checked: files are there, labels are known, no patient crosses splits.
+
+    `notes` say in sentences what was counted, left out or decided as the films were found.
+    """
 
     root: Path
     labels: tuple[str, ...]
     films: tuple[Film, ...]
+    notes: tuple[str, ...] = ()
 
     def split(self, name: Split) -> tuple[Film, ...]:
         """Return the films of one split.
@@ -61,13 +76,22 @@ class Dataset:
         """
         films = tuple(film for film in self.films if film.split == name)
         if not films:
-            raise DataError(f"{self.root / 'labels.csv'}: no row has split={name}")
+            raise DataError(f"{self.root}: no film has split={name}")
         return films
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images by split and label."""
         counted = Counter((film.split, film.label) for film in self.films)
         return {split: {label: counted[split, label] for label in self.labels} for split in SPLITS}
+
+    def balance(self) -> dict[Split, dict[str, Held]]:
+        """Images and patients by split and label: whether a class is rare, and whether few patients make it up."""
+        images = Counter((film.split, film.label) for film in self.films)
+        patients = Counter((split, label) for split, label, _ in {(f.split, f.label, f.patient) for f in self.films})
+        return {
+            split: {label: Held(images[split, label], patients[split, label]) for label in self.labels}
+            for split in SPLITS
+        }
 
     def targets(self, films: Sequence[Film]) -> list[int]:
         """Position of each film's label."""
@@ -85,9 +109,51 @@ class Dataset:
         counts = self.counts()[split]
         absent = [label for label, count in counts.items() if count == 0]
         if absent:
-            raise DataError(f"{self.root / 'labels.csv'}: no image of {', '.join(absent)} in split={split}")
+            raise DataError(f"{self.root}: no image of {', '.join(absent)} in split={split}")
         total = sum(counts.values())
         return {index: total / (len(counts) * count) for index, count in enumerate(counts.values())}
+
+    def oversampled(self, random: np.random.Generator) -> list[int]:
+        """Draw the films of the smaller classes again until every class has as many as the largest.
+
+        Parameters
+        ----------
+        random
+            Decides which films are drawn once more than others; the same state, the same draw.
+
+        Returns
+        -------
+        list of int
+            Positions in `split("train")`, class by class: every film at least once, and no film more than once more
+            than another of its class. To be shuffled by the caller.
+
+        Raises
+        ------
+        DataError
+            If a class has no film in training.
+        """
+        self.class_weights()
+        targets = np.asarray(self.targets(self.split("train")))
+        most = int(np.bincount(targets).max())
+        drawn: list[int] = []
+        for index in range(len(self.labels)):
+            films = np.flatnonzero(targets == index)
+            times, over = divmod(most, len(films))
+            drawn += [int(film) for film in np.tile(films, times)]
+            drawn += [int(film) for film in random.choice(films, over, replace=False)]
+        return drawn
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the films' paths in the folder, labels and splits, in their order.
+
+        The same for a copy of the folder elsewhere; another one as soon as a film, a label or a split is another. A
+        broken-off training is carried on with the same films only.
+        """
+        digest = hashlib.sha256("\0".join(self.labels).encode())
+        for film in self.films:
+            place = Path(os.path.relpath(film.path, self.root)).as_posix()
+            digest.update(f"\n{place}\0{film.label}\0{film.split}".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
 
 def load_dataset(root: Path, labels: Sequence[str]) -> Dataset:

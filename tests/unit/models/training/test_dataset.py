@@ -1,8 +1,12 @@
 """A split that tears a patient apart is refused, in words."""
 
+import re
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.errors import DataError
@@ -93,6 +97,45 @@ def test_what_is_missing_is_said_with_what_is_needed(write: Callable[..., Path],
         assert "Errno" not in str(caught.value)
     with pytest.raises(DataError, match=columns):
         load_dataset(write("a.png,normal", header="file,label"), ("normal",))
+
+
+def test_the_balance_counts_images_and_patients(write: Callable[..., Path]) -> None:
+    dataset = load_dataset(write(*ROWS), ("normal", "covid"))
+    assert dataset.balance() == {
+        "train": {"normal": (1, 1), "covid": (2, 1)},
+        "val": {"normal": (1, 1), "covid": (0, 0)},
+        "test": {"normal": (0, 0), "covid": (1, 1)},
+    }
+
+
+def test_oversampling_draws_rare_classes_again(write: Callable[..., Path]) -> None:
+    rows = [f"{index}.png,{'covid' if index < 3 else 'normal'},train,p{index},g{index}" for index in range(10)]
+    dataset = load_dataset(write(*rows), ("normal", "covid"))
+    drawn = dataset.oversampled(np.random.default_rng(1))
+    times = Counter(drawn)
+    assert [times[index] for index in range(3, 10)] == [1] * 7
+    assert sorted(times[index] for index in range(3)) == [2, 2, 3]
+    assert drawn == dataset.oversampled(np.random.default_rng(1))
+    assert any(drawn != dataset.oversampled(np.random.default_rng(seed)) for seed in range(2, 9))
+
+
+def test_oversampling_a_class_without_films_is_refused(write: Callable[..., Path]) -> None:
+    dataset = load_dataset(write(*ROWS), ("normal", "covid", "tuberculosis"))
+    with pytest.raises(DataError, match="no image of tuberculosis in split=train"):
+        dataset.oversampled(np.random.default_rng(1))
+
+
+def test_the_fingerprint_is_that_of_films_labels_and_splits(write: Callable[..., Path], tmp_path: Path) -> None:
+    root = write(*ROWS)
+    mine = load_dataset(root, ("normal", "covid")).fingerprint()
+    assert re.fullmatch("[0-9a-f]{64}", mine)
+    assert load_dataset(root, ("covid", "normal")).fingerprint() != mine
+    copy = shutil.copytree(root, tmp_path / "copy")
+    assert load_dataset(copy, ("normal", "covid")).fingerprint() == mine
+    table = (root / "labels.csv").read_text()
+    for change in (("b.png,covid", "b.png,normal"), ("d.png,normal,val", "d.png,normal,test")):
+        (root / "labels.csv").write_text(table.replace(*change))
+        assert load_dataset(root, ("normal", "covid")).fingerprint() != mine
 
 
 @pytest.mark.real_scans

@@ -6,11 +6,9 @@ less computation at the same accuracy (3x3 first convolution, pooling earlier).
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from models.architectures.weights import BackboneWeights, load_convolutions
 from models.backend import load_backend
 from models.errors import RecipeError
 
@@ -40,7 +38,7 @@ def build(
     classes: int,
     *,
     dropout: float = 0.5,
-    backbone_weights: Path | None = None,
+    backbone_weights: BackboneWeights = None,
 ) -> Any:
     """Build the network: standardised image in, one softmax probability a class out.
 
@@ -91,43 +89,19 @@ def build(
     return model
 
 
-def load_backbone(model: Any, path: Path) -> None:
+def load_backbone(model: Any, weights: Path | Literal["imagenet"]) -> None:
     """Set conv1 and the fire modules from an HDF5 file in the layout of Keras 1 (one group a layer, a kernel, a bias).
 
     Raises
     ------
     RecipeError
-        If the file is missing or unreadable, or a layer's weights are not there or of another shape.
+        If the file is missing or unreadable, a layer's weights are not there or of another shape, or `imagenet` is
+        asked for: Keras does not offer SqueezeNet's.
     """
-    import h5py
-
-    names = ["conv1", *(f"{fire}/{part}" for fire, _, _ in FIRES for part in ("squeeze1x1", "expand1x1", "expand3x3"))]
-    try:
-        with h5py.File(path, "r") as file:
-            for name in names:
-                layer = model.get_layer(name.replace("/", "_"))
-                kernel, bias = _kernel_and_bias(file, name, path)
-                if name == "conv1" and layer.kernel.shape[2] == 1:
-                    kernel = kernel.sum(axis=2, keepdims=True)
-                if kernel.shape != tuple(layer.kernel.shape) or bias.shape != tuple(layer.bias.shape):
-                    raise RecipeError(f"{path}: {name} is {kernel.shape}, SqueezeNet has {tuple(layer.kernel.shape)}")
-                layer.set_weights([kernel, bias])
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: there is no such file (--backbone-weights takes a file, or none)") from None
-    except OSError as error:
-        raise RecipeError(f"{path}: this is no HDF5 file that can be read: {error}") from None
-
-
-def _kernel_and_bias(file: Any, name: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    import h5py
-
-    found: list[NDArray[np.float32]] = []
-    if name in file:
-        file[name].visititems(
-            lambda _, item: found.append(np.asarray(item, np.float32)) if isinstance(item, h5py.Dataset) else None
+    if weights == "imagenet":
+        raise RecipeError(
+            "Keras offers no ImageNet weights of SqueezeNet to download: give --backbone-weights the path of an HDF5"
+            " file with one group a layer (conv1, fire2/squeeze1x1, ...), or none"
         )
-    kernels = [array for array in found if array.ndim == 4]
-    biases = [array for array in found if array.ndim == 1]
-    if len(kernels) != 1 or len(biases) != 1:
-        raise RecipeError(f"{path}: no weights of SqueezeNet's {name} in it")
-    return kernels[0], biases[0]
+    names = ["conv1", *(f"{fire}/{part}" for fire, _, _ in FIRES for part in ("squeeze1x1", "expand1x1", "expand3x3"))]
+    load_convolutions(model, weights, {name: name.replace("/", "_") for name in names}, network="SqueezeNet")

@@ -88,3 +88,20 @@ def test_a_file_of_another_network_is_refused(backbone: Path, tmp_path: Path) ->
                 file.create_dataset(f"{change}/{kernel}", data=np.zeros((1, 1, 4, 4), np.float32))
         with pytest.raises(RecipeError, match=name):
             squeezenet.load_backbone(model, path)
+
+
+def test_keras_has_no_imagenet_weights_of_it_and_the_way_out_is_said() -> None:
+    with pytest.raises(RecipeError, match="give --backbone-weights the path"):
+        squeezenet.build(96, 96, 1, 4, backbone_weights="imagenet")
+
+
+def test_a_broken_file_leaves_the_network_as_it_was(backbone: Path, tmp_path: Path) -> None:
+    model = squeezenet.build(96, 96, 1, 4)
+    before = model.get_layer("conv1").kernel.numpy()
+    path = tmp_path / "short.h5"
+    path.write_bytes(backbone.read_bytes())
+    with h5py.File(path, "a") as file:
+        del file["fire9/expand3x3"]
+    with pytest.raises(RecipeError, match="fire9/expand3x3"):
+        squeezenet.load_backbone(model, path)
+    assert np.array_equal(model.get_layer("conv1").kernel.numpy(), before)

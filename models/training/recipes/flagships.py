@@ -1,0 +1,65 @@
+"""The project's own classifiers: what helps, from wherever it was published."""
+
+from typing import Any
+
+from models.architectures import squeezenet
+from models.architectures.weights import BackboneWeights
+from models.card import Input
+from models.training.hyperparameters import HyperParameters
+from models.training.recipes.recipe import COVID_19, PNEUMONIA, TUBERCULOSIS, LabelPlan, TrainingRecipe
+
+
+def _squeezenet(rows: int, columns: int, channels: int, units: int, backbone_weights: BackboneWeights) -> Any:
+    return squeezenet.build(rows, columns, channels, units, backbone_weights=backbone_weights)
+
+
+CHEST_XRAY_TRIAGE = TrainingRecipe(
+    name="chest_xray_triage",
+    title="Chest film: normal, pneumonia, COVID-19 or tuberculosis",
+    architecture="squeezenet",
+    reference="Iandola et al., SqueezeNet, arXiv:1602.07360 (2016), version 1.1",
+    build=_squeezenet,
+    preprocessing="chest_xray_triage",
+    input=Input(rows=224, columns=224, channels=1),
+    output="softmax",
+    labels=(
+        LabelPlan("normal"),
+        LabelPlan("pneumonia", PNEUMONIA, "routine", ((0.85, "urgent"),)),
+        LabelPlan("covid", COVID_19, "urgent"),
+        LabelPlan("tuberculosis", TUBERCULOSIS, "urgent"),
+    ),
+    frame_policy="first",
+    hyper_parameters=HyperParameters(
+        epochs=24,
+        batch_size=32,
+        learning_rate=3e-4,
+        patience=8,
+        optimizer="adamw",
+        weight_decay=1e-4,
+        clip_norm=1.0,
+        schedule="cosine",
+        warmup_epochs=1.0,
+        label_smoothing=0.05,
+        average_decay=0.98,
+        balance="weights",
+        augmentation="triage",
+    ),
+    rollup="max",
+    sensitivity=0.90,
+    highest_threshold=0.5,
+    default_for=("CR", "DX", "RG"),
+    intended_use=(
+        "Sorting the reading worklist: frontal chest films that look like pneumonia, COVID-19 or tuberculosis are shown"
+        " to the radiologist sooner. Every film is still read by a radiologist."
+    ),
+    not_for=(
+        "Diagnosis, or any decision about a patient without a radiologist.",
+        "Ruling a disease out: a film that is not flagged is not a normal film.",
+        "Lateral films, other body regions, CT, photographs of films.",
+        "Any disease other than the three named (pneumothorax, effusion, nodules, fractures are not looked for).",
+    ),
+    limitations=(
+        "Expect the network to recognise, in part, where a film comes from instead of what it shows, and to fall far on"
+        " films of other hospitals; measure it on your own films before anybody relies on it.",
+    ),
+)

@@ -106,6 +106,16 @@ class Input(Part):
     channels: Literal[1, 3]
 
 
+class Window(Part):
+    """A window over Hounsfield units (DICOM PS3.3 C.11.2.1.3.2): black half a width below its centre, white above."""
+
+    centre: Annotated[float, Field(ge=-1024, le=3071)]
+    width: Annotated[float, Field(gt=0, le=8192)]
+
+    def __str__(self) -> str:
+        return f"centre {self.centre:g}, width {self.width:g} HU"
+
+
 class Source(Part):
     """Where a part of the training data comes from."""
 
@@ -203,6 +213,8 @@ class Card(Part):
     `binary`, one sigmoid unit alone, the probability of the second label, the first being what is left of 1.
     `rollup` says how instances become a series: `max`, the highest; `top_tenth`, the mean of the highest tenth, for a
     stack of slices of which many show nothing.
+    `window` is the one in which the network is shown a CT that holds Hounsfield units, whatever window its header asks
+    for; None: as the header says. It is never applied to pictures, nor to images without Hounsfield units.
     """
 
     format: Literal[1] = 1
@@ -211,6 +223,7 @@ class Card(Part):
     title: Text
     input: Input
     recipe: str
+    window: Window | None = None
     frame_policy: Literal["first", "middle", "refuse"]
     output: Literal["softmax", "sigmoid", "binary"]
     labels: Annotated[tuple[Label, ...], Field(min_length=1)]

@@ -63,6 +63,18 @@ def test_the_priority_is_that_of_the_last_step_reached() -> None:
     assert normal.priority(1.0) is None
 
 
+def test_a_card_names_the_hounsfield_window_that_a_ct_is_shown_in(tmp_path: Path) -> None:
+    assert card().window is None
+    lung = card(window={"centre": -600, "width": 1500})
+    assert (lung.window.centre, lung.window.width, str(lung.window)) == (-600, 1500, "centre -600, width 1500 HU")
+    path = tmp_path / "card.json"
+    path.write_text(lung.to_json(), encoding="utf-8")
+    assert load_card(path) == lung
+    for wrong in ({"centre": -600, "width": 0}, {"centre": -9000, "width": 10}, {"centre": 40}):
+        with pytest.raises(ValidationError, match="window"):
+            card(window=wrong)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

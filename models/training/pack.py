@@ -140,6 +140,7 @@ def pack(
         title=recipe.title,
         input=recipe.input,
         recipe=recipe.preprocessing,
+        window=recipe.window,
         frame_policy=recipe.frame_policy,
         output=recipe.output,
         labels=tuple(_label(recipe, plan, found[:, i], targets == i) for i, plan in enumerate(recipe.labels)),

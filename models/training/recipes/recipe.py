@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.architectures.weights import BackboneWeights
-from models.card import Code, Input, Priority
+from models.card import Code, Input, Priority, Window
 from models.training.hyperparameters import HyperParameters
 
 Build = Callable[[int, int, int, int, BackboneWeights], Any]
@@ -63,6 +63,8 @@ class TrainingRecipe:
         nothing to download.
     published
         The article's own figure, in words, and what it was measured on.
+    window
+        Hounsfield window in which a CT has to be shown to the network; None: as its header says.
     """
 
     name: str
@@ -86,6 +88,7 @@ class TrainingRecipe:
     head_from: str | None = None
     default_backbone: Literal["imagenet"] | None = None
     published: str = ""
+    window: Window | None = None
 
     @property
     def units(self) -> int:

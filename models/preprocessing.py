@@ -1,8 +1,10 @@
 """From an image to the array a network takes: one function a recipe, bit for bit the same in training and in service.
 
-The image of every recipe is float32 (rows, columns) as displayed, 0 black to 255 white, of any size. Resizing is always
-Pillow's in mode ``F``: float32 in and out, with a filter whose support grows with the reduction, so that every pixel
-counts at any scale, nothing is rounded to 8 bits on the way, and the result is the same on every machine.
+The image of every recipe is float32 (rows, columns) as displayed, 0 black to 255 white, of any size; what comes out is
+float32 (rows, columns), or (rows, columns, channels) where the channels differ. The articles resize in several ways,
+some by taking single pixels out of many. Here it is always Pillow's in mode ``F``: float32 in and out, with a filter
+whose support grows with the reduction, so that every pixel counts at any scale, nothing is rounded to 8 bits on the
+way, and the result is the same on every machine.
 """
 
 from collections.abc import Callable
@@ -16,9 +18,14 @@ from models.errors import ImageError, RecipeError
 
 FloatArray = NDArray[np.float32]
 Recipe = Callable[[FloatArray, int, int], FloatArray]
+Field = tuple[slice, slice]
+"""Rows and columns of an image."""
 
 MAX_PICTURE_PIXELS = 1 << 26
 """Largest PNG or JPEG read, pixels (64 Mi, an 8192 by 8192 film): a bomb is refused before it is decoded."""
+
+IMAGENET_BGR = np.asarray([103.939, 116.779, 123.68], dtype=np.float32)
+"""Mean blue, green and red of the ImageNet training pictures, 0 to 255 (K. Simonyan, A. Zisserman, arXiv:1409.1556)."""
 
 LEAST_KEPT = 0.7
 """A recipe that trims keeps at least this share of the longer side."""
@@ -48,7 +55,55 @@ def chest_xray_triage(image: FloatArray, rows: int, columns: int) -> FloatArray:
     return standardised(resized(trimmed(image, rows / columns), rows, columns))
 
 
-RECIPES: dict[str, Recipe] = {"chest_xray_triage": chest_xray_triage}
+def chest_ct_covid(image: FloatArray, rows: int, columns: int) -> FloatArray:
+    """Resize a slice, whole, and standardise it: mean 0 and standard deviation 1.
+
+    Nothing is trimmed: slices in print are cut to the body, wider than high, and the lungs reach to both sides of them.
+    Standardising takes away scale and offset of the grey values, so that the window matters less.
+
+    Parameters and result are those of `chest_xray_triage`.
+    """
+    return standardised(resized(image, rows, columns))
+
+
+def unit_range(image: FloatArray, rows: int, columns: int) -> FloatArray:
+    """Resize, whole, and divide by 255: values from 0 to 1, as in most of the articles."""
+    return resized(image, rows, columns) / np.float32(255)
+
+
+def unit_columns(image: FloatArray, rows: int, columns: int) -> FloatArray:
+    """Resize, whole, and divide every column of pixels by its L2 norm; a black column stays black.
+
+    What ``normalize(pictures, axis = 1)`` of R's Keras does to (pictures, rows, columns, 1), its axes counted from 0
+    as in Python (O. Gimenez, see `models.architectures.covid_ct_mlp`). The norm is summed in float64, so that the order
+    of summation does not show in the float32 result.
+    """
+    small = resized(image, rows, columns)
+    norm = np.sqrt(np.square(small, dtype=np.float64).sum(axis=0))
+    return np.asarray(small / np.where(norm > 0, norm, 1.0), dtype=np.float32)
+
+
+def vgg16_imagenet(image: FloatArray, rows: int, columns: int) -> FloatArray:
+    """Resize, whole, and take the means of ImageNet's blue, green and red away from three copies of the grey.
+
+    What ``keras.applications.vgg16.preprocess_input`` does to a grey picture: the published weights come from Caffe and
+    see blue first, values not scaled.
+
+    Returns
+    -------
+    FloatArray
+        float32 (rows, columns, 3).
+    """
+    return resized(image, rows, columns)[:, :, np.newaxis] - IMAGENET_BGR
+
+
+RECIPES: dict[str, Recipe] = {
+    "chest_xray_triage": chest_xray_triage,
+    "chest_ct_covid": chest_ct_covid,
+    "unit_range": unit_range,
+    "unit_columns": unit_columns,
+    "vgg16_imagenet": vgg16_imagenet,
+}
 """Preprocessing recipes by the name that a card gives."""
 
 
@@ -62,7 +117,8 @@ def prepare(recipe: str, image: FloatArray, rows: int, columns: int, channels: i
     image
         float32 (rows, columns) as displayed, 0 black to 255 white.
     rows, columns, channels
-        Shape of the network's input; a network of three channels gets the grey image three times.
+        Shape of the network's input; a network of three channels gets the grey image three times, unless the recipe
+        makes the three itself.
 
     Returns
     -------
@@ -72,7 +128,7 @@ def prepare(recipe: str, image: FloatArray, rows: int, columns: int, channels: i
     Raises
     ------
     RecipeError
-        If there is no such recipe.
+        If there is no such recipe, or it makes another number of channels.
     ImageError
         If the image is not two-dimensional, is empty, or holds values that are not finite.
     """
@@ -85,19 +141,13 @@ def prepare(recipe: str, image: FloatArray, rows: int, columns: int, channels: i
     if not np.isfinite(image).all():
         raise ImageError("the image holds values that are not finite (NaN or infinity)")
     prepared = chosen(image, rows, columns)
-    return np.ascontiguousarray(np.repeat(prepared[:, :, np.newaxis], channels, axis=2), dtype=np.float32)
-
-
-def trimmed(image: FloatArray, aspect: float) -> FloatArray:
-    """Trim the longer side at both ends towards `aspect` (rows over columns), keeping `LEAST_KEPT` of it at least."""
-    rows, columns = image.shape
-    if rows > columns * aspect:
-        keep = max(round(columns * aspect), round(rows * LEAST_KEPT), 1)
-        start = (rows - keep) // 2
-        return image[start : start + keep]
-    keep = max(round(rows / aspect), round(columns * LEAST_KEPT), 1)
-    start = (columns - keep) // 2
-    return image[:, start : start + keep]
+    if prepared.ndim == 2:
+        prepared = np.repeat(prepared[:, :, np.newaxis], channels, axis=2)
+    if prepared.shape[2] != channels:
+        raise RecipeError(
+            f"the preprocessing recipe {recipe!r} makes {prepared.shape[2]} channels; the network takes {channels}"
+        )
+    return np.ascontiguousarray(prepared, dtype=np.float32)
 
 
 def resized(image: FloatArray, rows: int, columns: int) -> FloatArray:

@@ -11,6 +11,9 @@ from models.errors import ImageError, RecipeError
 from models.golden import golden_image
 from models.preprocessing import RECIPES, is_picture, load_picture, prepare, trimmed
 
+CHANNELS = {"vgg16_imagenet": 3}
+"""Recipes that make their channels themselves."""
+
 
 def film(rows: int, columns: int) -> NDArray[np.float32]:
     return golden_image(rows, columns).astype(np.float32)
@@ -19,33 +22,81 @@ def film(rows: int, columns: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (7, 5), (160, 136), (1000, 400), (400, 1000)])
 def test_any_size_becomes_the_networks(recipe: str, shape: tuple[int, int]) -> None:
-    prepared = prepare(recipe, film(*shape), 64, 48, 1)
-    assert prepared.shape == (64, 48, 1)
+    channels = CHANNELS.get(recipe, 1)
+    prepared = prepare(recipe, film(*shape), 64, 48, channels)
+    assert prepared.shape == (64, 48, channels)
     assert prepared.dtype == np.float32
     assert prepared.flags.c_contiguous
     assert np.isfinite(prepared).all()
 
 
-def test_the_same_image_gives_the_same_bytes_and_is_left_alone() -> None:
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_the_same_image_gives_the_same_bytes_and_is_left_alone(recipe: str) -> None:
     image = film(300, 251)
     before = image.copy()
-    first = prepare("chest_xray_triage", image, 224, 224, 1)
-    assert first.tobytes() == prepare("chest_xray_triage", np.asfortranarray(image), 224, 224, 1).tobytes()
+    channels = CHANNELS.get(recipe, 1)
+    first = prepare(recipe, image, 224, 224, channels)
+    assert first.tobytes() == prepare(recipe, np.asfortranarray(image), 224, 224, channels).tobytes()
     assert np.array_equal(image, before)
 
 
-def test_it_is_standardised() -> None:
-    prepared = prepare("chest_xray_triage", film(300, 251), 224, 224, 1)
+@pytest.mark.parametrize("recipe", ["chest_xray_triage", "chest_ct_covid"])
+def test_it_is_standardised(recipe: str) -> None:
+    prepared = prepare(recipe, film(300, 251), 224, 224, 1)
     assert float(prepared.mean(dtype=np.float64)) == pytest.approx(0, abs=1e-5)
     assert float(prepared.std(dtype=np.float64)) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_window_of_the_station_does_not_matter() -> None:
+@pytest.mark.parametrize("recipe", ["chest_xray_triage", "chest_ct_covid"])
+def test_the_window_of_the_station_does_not_matter(recipe: str) -> None:
     image = film(300, 251)
     shown_darker = image * 0.5 + 20
-    assert prepare("chest_xray_triage", shown_darker, 224, 224, 1) == pytest.approx(
-        prepare("chest_xray_triage", image, 224, 224, 1), abs=1e-4
-    )
+    assert prepare(recipe, shown_darker, 224, 224, 1) == pytest.approx(prepare(recipe, image, 224, 224, 1), abs=1e-4)
+
+
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - {"chest_xray_triage"}))
+def test_nothing_is_cut_off_where_the_article_cuts_nothing(recipe: str) -> None:
+    image = np.zeros((60, 200), np.float32)
+    image[:, :10] = image[:, -10:] = 255
+    prepared = prepare(recipe, image, 30, 40, CHANNELS.get(recipe, 1))
+    assert (prepared[:, [0, -1]].min(axis=(0, 1)) > prepared[:, 20].max(axis=0)).all()
+
+
+def test_the_unit_range_is_the_image_over_255() -> None:
+    image = film(100, 100)
+    assert np.array_equal(prepare("unit_range", image, 100, 100, 1)[..., 0], image / np.float32(255))
+    assert prepare("unit_range", np.full((30, 20), 255.0), 10, 10, 3).tolist() == np.ones((10, 10, 3)).tolist()
+
+
+def test_every_column_has_a_norm_of_one_and_a_black_one_stays_black() -> None:
+    image = film(300, 251)
+    image[:, :100] = 0
+    norms = np.linalg.norm(prepare("unit_columns", image, 100, 100, 1)[..., 0], axis=0)
+    assert norms[:39].tolist() == [0] * 39
+    assert norms[42:] == pytest.approx(1, abs=1e-6)
+
+
+def test_columns_are_what_keras_normalises() -> None:
+    from models.backend import load_backend
+
+    keras, _ = load_backend()
+    image = film(100, 100)
+    expected = keras.utils.normalize(image[np.newaxis, :, :, np.newaxis], axis=1)[0]
+    assert prepare("unit_columns", image, 100, 100, 1) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_means_of_imagenet_are_taken_off_as_keras_does() -> None:
+    from models.backend import load_backend
+
+    keras, _ = load_backend()
+    image = film(96, 96)
+    expected = keras.applications.vgg16.preprocess_input(np.repeat(image[np.newaxis, :, :, np.newaxis], 3, axis=3))[0]
+    assert prepare("vgg16_imagenet", image, 96, 96, 3) == pytest.approx(expected, abs=1e-4)
+
+
+def test_three_channels_do_not_fit_a_network_of_one() -> None:
+    with pytest.raises(RecipeError, match="makes 3 channels; the network takes 1"):
+        prepare("vgg16_imagenet", film(40, 40), 32, 32, 1)
 
 
 def test_an_image_of_one_grey_is_zeros_not_noise() -> None:

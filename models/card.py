@@ -180,7 +180,7 @@ class Calibration(Part):
 
 
 class Group(Part):
-    """How the model did on a part of the test set; AUROC of those labels that have enough films in it and outside."""
+    """How the model did on a part of the test set; macro F1 and AUROC only of labels with enough films in it."""
 
     images: Annotated[int, Field(ge=0)]
     accuracy: Interval

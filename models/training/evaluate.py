@@ -11,13 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.card import Card, Group, Interval, LabelMetrics, Metrics, Right
+from models.card import Calibration, Card, Group, LabelMetrics, Metrics, Right
 from models.classifier import Classifier
-from models.errors import DataError, ImageError, ModelError
+from models.errors import DataError, ImageError
 from models.preprocessing import FloatArray, load_picture
+from models.training.calibrate import untempered
 from models.training.dataset import Dataset, Film, ReadImage, Split
+from models.training.figures import BINS, Sample, interval, patient_weights
 
 BOOTSTRAP_ROUNDS = 1000
+
+LEAST_OF_EACH = 10
+"""Films with a label and films without that a part of the set must have for a figure that compares the two.
+
+One film of a label would count there as much as all the others.
+"""
+
+Look = Callable[[Film, FloatArray], None]
+"""Called with a film and its image, float32 (rows, columns), 0 black to 255 white; from several threads."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,15 @@ class Scored:
     targets: NDArray[np.int_]
     probabilities: FloatArray
 
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each film."""
+        return [film.patient for film in self.films]
+
+    def part(self, rows: NDArray[np.int_]) -> "Scored":
+        """Return some of the films."""
+        return Scored(tuple(self.films[row] for row in rows), self.targets[rows], self.probabilities[rows])
+
 
 def score(
     classifier: Classifier,
@@ -37,6 +57,7 @@ def score(
     read: ReadImage = load_picture,
     threads: int = 2,
     watch: Callable[[int, int], None] = lambda _done, _total: None,
+    look: Look = lambda _film, _image: None,
 ) -> Scored:
     """Ask a classifier for every film of a split, through the code that serves.
 
@@ -44,6 +65,8 @@ def score(
     ----------
     watch
         Called with the films done and their total.
+    look
+        Called with each film as it is read.
 
     Raises
     ------
@@ -54,7 +77,9 @@ def score(
 
     def one(film: Film) -> FloatArray:
         try:
-            return classifier.prepare(read(film.path))
+            image = read(film.path)
+            look(film, image)
+            return classifier.prepare(image)
         except ImageError as error:
             raise DataError(f"{film.path}: {error}") from None
 
@@ -70,149 +95,104 @@ def score(
 def measure(card: Card, scored: Scored, *, split: str, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0) -> Metrics:
     """Measure how right the probabilities are.
 
-    Accuracy, macro F1 and the confusion matrix take the most probable label; AUROC is of one label against all others;
-    sensitivity and specificity are at the card's threshold of each finding.
+    Accuracy, precision, recall, F1 and the confusion matrix take the most probable label; AUROC is of one label against
+    all others; sensitivity and specificity are at the card's threshold of each finding. Macro F1 is the mean over the
+    labels that the films have: a label that no film has is not counted as missed.
 
     Parameters
     ----------
     card
-        Labels and thresholds.
+        Labels, thresholds and temperature.
     scored
         What `score` returned.
     split
         Name of the split, for the record.
     rounds
         Bootstrap rounds.
-
-    Raises
-    ------
-    ModelError
-        If scikit-learn is not installed.
     """
-    sample = Sample(card, scored.targets, scored.probabilities)
-    draws = _draws([film.patient for film in scored.films], rounds, seed)
-
-    def interval(value: Callable[[Sample], float | None]) -> Interval:
-        return _interval(value, sample, draws)
-
-    labels = {}
-    for index, label in enumerate(card.labels):
-        labels[label.name] = LabelMetrics(
-            images=int((scored.targets == index).sum()),
-            auroc=interval(lambda s, i=index: s.auroc(i)),  # type: ignore[misc]
-            sensitivity=interval(lambda s, i=index: s.sensitivity(i)) if label.finding else None,  # type: ignore[misc]
-            specificity=interval(lambda s, i=index: s.specificity(i)) if label.finding else None,  # type: ignore[misc]
+    sample = Sample(scored.targets, scored.probabilities, card.output)
+    weights = patient_weights(scored.patients, rounds, seed)
+    figures = sample.figures(weights)
+    flagging = sample.flagging(weights, [label.threshold for label in card.labels])
+    untouched = untempered(scored.probabilities, card.temperature, card.output)
+    before = Sample(scored.targets, untouched, card.output).figures(weights[:1])
+    labels = {
+        label.name: LabelMetrics(
+            images=int((scored.targets == i).sum()),
+            auroc=interval(figures.auroc[:, i]),
+            precision=interval(figures.precision[:, i]),
+            recall=interval(figures.recall[:, i]),
+            f1=interval(figures.f1[:, i]),
+            sensitivity=interval(flagging.sensitivity[:, i]) if label.finding else None,
+            specificity=interval(flagging.specificity[:, i]) if label.finding else None,
         )
+        for i, label in enumerate(card.labels)
+    }
     return Metrics(
         split=split,
         images=len(scored.films),
-        patients=len({film.patient for film in scored.films}),
-        accuracy=interval(Sample.accuracy),
-        macro_f1=interval(Sample.macro_f1),
+        patients=len(set(scored.patients)),
+        accuracy=interval(figures.accuracy),
+        macro_f1=interval(figures.macro_f1),
+        loss=round(float(figures.loss[0]), 4),
+        calibration=Calibration(
+            bins=BINS,
+            before=round(float(before.calibration_error[0]), 4),
+            after=round(float(figures.calibration_error[0]), 4),
+        ),
         labels=labels,
-        by_source=_groups(card, scored, [film.source for film in scored.films], rounds, seed),
-        by_age_group=_groups(card, scored, [film.age_group for film in scored.films], rounds, seed),
-        confusion=sample.confusion(),
+        by_source=_groups(card, scored, by_source(scored), rounds, seed),
+        by_age_group=_groups(card, scored, by_age_group(scored), rounds, seed),
+        confusion=_counts(sample, len(scored.films)),
         bootstrap=f"95 % percentile intervals, {rounds} rounds over patients, seed {seed}",
     )
 
 
-class Sample:
-    """Some scored films, and every figure that can be had of them."""
-
-    def __init__(self, card: Card, targets: NDArray[np.int_], probabilities: FloatArray) -> None:
-        try:
-            from sklearn import metrics
-        except ModuleNotFoundError:
-            raise ModelError("scikit-learn is not installed; install firstread[train] to train or evaluate") from None
-        self._metrics = metrics
-        self._card = card
-        self._targets = targets
-        self._probabilities = probabilities
-        self._chosen = probabilities.argmax(axis=1)
-
-    def drawn(self, rows: NDArray[np.int_]) -> "Sample":
-        """Return the sample of some rows, with repetition."""
-        return Sample(self._card, self._targets[rows], self._probabilities[rows])
-
-    def accuracy(self) -> float | None:
-        """Share of films whose most probable label is theirs."""
-        return float((self._chosen == self._targets).mean()) if self._targets.size else None
-
-    def macro_f1(self) -> float | None:
-        """Mean over the labels of the harmonic mean of precision and recall."""
-        names = list(range(len(self._card.labels)))
-        return float(
-            self._metrics.f1_score(self._targets, self._chosen, labels=names, average="macro", zero_division=0)
-        )
-
-    def auroc(self, index: int) -> float | None:
-        """Chance that a film with the label gets more than one without; None where one kind is absent."""
-        positive = self._targets == index
-        if positive.all() or not positive.any():
-            return None
-        return float(self._metrics.roc_auc_score(positive, self._probabilities[:, index]))
-
-    def sensitivity(self, index: int) -> float | None:
-        """Share flagged among the films with the label."""
-        return self._share_flagged(index, self._targets == index)
-
-    def specificity(self, index: int) -> float | None:
-        """Share not flagged among the films without the label."""
-        flagged = self._share_flagged(index, self._targets != index)
-        return None if flagged is None else 1.0 - flagged
-
-    def _share_flagged(self, index: int, among: NDArray[np.bool_]) -> float | None:
-        threshold = self._card.labels[index].threshold
-        if threshold is None or not among.any():
-            return None
-        return float((self._probabilities[among, index] >= threshold).mean())
-
-    def confusion(self) -> tuple[tuple[int, ...], ...]:
-        """Count films: a row a true label, a column a most probable one."""
-        names = list(range(len(self._card.labels)))
-        table = self._metrics.confusion_matrix(self._targets, self._chosen, labels=names)
-        return tuple(tuple(int(count) for count in row) for row in table)
+def by_source(scored: Scored) -> dict[str, NDArray[np.int_]]:
+    """Rows of the films of each source."""
+    return _rows([film.source for film in scored.films])
 
 
-def _draws(patients: Sequence[str], rounds: int, seed: int) -> list[NDArray[np.int_]]:
-    """Rows of each bootstrap round: patients drawn with repetition, all films of each."""
-    rows: dict[str, list[int]] = {}
-    for index, patient in enumerate(patients):
-        rows.setdefault(patient, []).append(index)
-    blocks = [np.asarray(block) for block in rows.values()]
-    random = np.random.default_rng(seed)
-    return [np.concatenate([blocks[i] for i in random.integers(0, len(blocks), len(blocks))]) for _ in range(rounds)]
+def by_age_group(scored: Scored) -> dict[str, NDArray[np.int_]]:
+    """Rows of the films of each age group."""
+    return _rows([film.age_group for film in scored.films])
 
 
-def _interval(value: Callable[[Sample], float | None], sample: Sample, draws: list[NDArray[np.int_]]) -> Interval:
-    whole = value(sample)
-    found = [drawn for drawn in (value(sample.drawn(rows)) for rows in draws) if drawn is not None]
-    if whole is None or not found:
-        return Interval(value=None if whole is None else _short(whole))
-    low, high = np.percentile(found, [2.5, 97.5])
-    return Interval(value=_short(whole), low=_short(float(low)), high=_short(float(high)))
+def told_apart(targets: NDArray[np.int_], label: int) -> bool:
+    """Whether films have enough with a label and enough without to compare the two."""
+    with_label = int((targets == label).sum())
+    return min(with_label, targets.size - with_label) >= LEAST_OF_EACH
 
 
-def _short(value: float) -> float:
-    return round(value, 4)
-
-
-def _groups(card: Card, scored: Scored, keys: Sequence[str], rounds: int, seed: int) -> dict[str, Group]:
-    groups = {}
+def _rows(keys: Sequence[str]) -> dict[str, NDArray[np.int_]]:
     column = np.asarray(keys)
-    for key in sorted(set(keys)):
-        rows = np.flatnonzero(column == key)
-        part = Sample(card, scored.targets[rows], scored.probabilities[rows])
-        draws = _draws([scored.films[row].patient for row in rows], rounds, seed)
-        confusion = part.confusion()
-        groups[key] = Group(
-            images=len(rows),
-            accuracy=_interval(Sample.accuracy, part, draws),
-            labels={
-                label.name: Right(right=confusion[i][i], images=sum(confusion[i]))
-                for i, label in enumerate(card.labels)
-                if sum(confusion[i])
-            },
-        )
-    return groups
+    return {key: np.flatnonzero(column == key) for key in sorted(set(keys))}
+
+
+def _groups(
+    card: Card, scored: Scored, groups: dict[str, NDArray[np.int_]], rounds: int, seed: int
+) -> dict[str, Group]:
+    return {key: _group(card, scored.part(rows), rounds, seed) for key, rows in groups.items()}
+
+
+def _group(card: Card, part: Scored, rounds: int, seed: int) -> Group:
+    sample = Sample(part.targets, part.probabilities, card.output)
+    figures = sample.figures(patient_weights(part.patients, rounds, seed))
+    confusion = _counts(sample, len(part.films))
+    told = {i: told_apart(part.targets, i) for i in set(part.targets.tolist())}
+    return Group(
+        images=len(part.films),
+        accuracy=interval(figures.accuracy),
+        macro_f1=interval(figures.macro_f1) if len(told) > 1 and all(told.values()) else None,
+        auroc={label.name: interval(figures.auroc[:, i]) for i, label in enumerate(card.labels) if told.get(i)},
+        labels={
+            label.name: Right(right=confusion[i][i], images=sum(confusion[i]))
+            for i, label in enumerate(card.labels)
+            if sum(confusion[i])
+        },
+    )
+
+
+def _counts(sample: Sample, films: int) -> tuple[tuple[int, ...], ...]:
+    """Count films: a row a true label, a column a most probable one."""
+    return tuple(tuple(int(count) for count in row) for row in sample.confusion(np.ones((1, films)))[0])

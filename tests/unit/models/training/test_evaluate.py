@@ -72,6 +72,11 @@ def test_each_figure_is_the_one_of_its_definition() -> None:
     expected = roc_auc_score([label for _, label, _, _ in ROWS], [p for _, _, p, _ in ROWS])
     assert covid.auroc.value == pytest.approx(float(expected), abs=1e-4)
     assert metrics.macro_f1.value == pytest.approx((2 * 3 / (3 + 2 + 3 + 1) + 2 * 1 / (1 + 1 + 1 + 2)) / 2, abs=1e-4)
+    assert (covid.precision, covid.recall, covid.f1) != (None, None, None)
+    found = [figure.value for figure in (covid.precision, covid.recall, covid.f1) if figure is not None]
+    assert found == pytest.approx([1 / 2, 1 / 3, 2 / 5], abs=1e-4)
+    chosen = [p if label else 1 - p for _, label, p, _ in ROWS]
+    assert metrics.loss == pytest.approx(-np.log(chosen).mean(), abs=1e-4)
 
 
 def test_normal_has_no_operating_point() -> None:
@@ -87,6 +92,50 @@ def test_sources_are_told_apart() -> None:
         "y": (4, pytest.approx(3 / 4, abs=1e-4)),
     }
     assert groups["y"].labels["covid"].model_dump() == {"right": 0, "images": 1}
+
+
+def test_calibration_is_told_before_and_after_the_temperature() -> None:
+    """One film in ten is wrong; the network said 0.9, the card's temperature makes 0.75 of it."""
+    card = CARD.model_copy(update={"temperature": 2.0})
+    rows: list[tuple[str, int, float, str]] = [(f"p{i}", int(i % 10 > 0), 0.75, "x") for i in range(40)]
+    calibration = measure(card, scored(rows), split="test", rounds=10).calibration
+    assert calibration is not None
+    assert calibration.after == pytest.approx(0.15, abs=1e-4)
+    assert calibration.before == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_part_is_compared_only_where_there_is_enough_to_compare() -> None:
+    rows = [(f"{source}{i}", int(i < of_covid), 0.2 + 0.06 * (i % 10), source)
+            for source, of_covid, films in (("even", 12, 24), ("odd", 9, 24)) for i in range(films)]  # fmt: skip
+    groups = measure(CARD, scored(rows), split="test", rounds=20).by_source
+    even, odd = groups["even"], groups["odd"]
+    expected = roc_auc_score([int(i < 12) for i in range(24)], [0.06 * (i % 10) for i in range(24)])
+    assert even.auroc["covid"].value == pytest.approx(expected, abs=1e-4)
+    assert even.macro_f1 is not None
+    assert (odd.auroc, odd.macro_f1) == ({}, None)
+    assert odd.accuracy.value is not None
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "binary"])
+def test_every_kind_of_output_is_measured(output: str) -> None:
+    metrics = measure(CARD.model_copy(update={"output": output}), scored(ROWS), split="test", rounds=10)
+    assert metrics.labels["covid"].auroc.value is not None
+    assert metrics.loss is not None
+
+
+def test_a_label_that_no_film_has_is_not_counted_as_missed() -> None:
+    third = CARD.labels[1].model_copy(update={"name": "tuberculosis"})
+    card = CARD.model_copy(update={"labels": (*CARD.labels, third)})
+    of_two = scored(ROWS)
+    with_third = np.concatenate([of_two.probabilities, np.full((len(ROWS), 1), 0.001, np.float32)], axis=1)
+    metrics = measure(card, Scored(of_two.films, of_two.targets, with_third), split="test", rounds=10)
+    assert metrics.macro_f1 == measure(CARD, of_two, split="test", rounds=10).macro_f1
+    absent = metrics.labels["tuberculosis"]
+    assert absent.images == 0
+    assert absent.auroc.value is None
+    assert absent.specificity is not None
+    assert absent.specificity.value == 1.0
+    assert metrics.confusion[2] == (0, 0, 0)
 
 
 def test_an_interval_holds_the_value_and_is_the_same_each_time() -> None:

@@ -1,74 +1,195 @@
 """Films as batches: read, changed at random, prepared by the recipe that serves, the next batch while one is learnt."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.errors import DataError, ImageError
 from models.preprocessing import FloatArray, prepare
-from models.training.augment import augmented
+from models.training.augment import AUGMENTATIONS, EightBit
+from models.training.cache import BUDGET_BYTES, FilmCache, working_film
 from models.training.dataset import Dataset, Film, ReadImage
+from models.training.hyperparameters import HyperParameters
 from models.training.recipes import TrainingRecipe
 
+Inputs = Callable[[Film, np.random.Generator], FloatArray]
+"""From a training film and a source of chance to the network's input, float32 (H, W, C)."""
+
 Batch = tuple[FloatArray, FloatArray, FloatArray]
-"""Inputs (N, H, W, C), targets (N, L) of 0 and 1, weights (N,)."""
+"""Inputs (N, H, W, C), targets (N, L) of 0 to 1, weights (N,)."""
+
+_ORDER, _FILM, _MIX = range(3)
+"""Beginnings of the seeds of what is decided at random, so that none is that of another."""
 
 
-@dataclass(frozen=True)
 class Feed:
-    """The training films of a data set in shuffled, augmented batches.
+    """The training films of a data set in shuffled batches, changed as the hyper-parameters say.
 
-    What happens to a film comes from (seed, epoch, film) alone, so that the number of threads does not change a run.
-    Films are read anew in every epoch, so that memory does not grow with their number.
+    What happens to a film comes from (seed, epoch, film) alone, so that neither the number of threads nor a break in
+    the run changes it.
+
+    Parameters
+    ----------
+    inputs
+        Makes the network's input of a film, see `film_inputs`.
+    hyper_parameters
+        Batch size, balance and mixup are meant.
+    seed, threads
+        Of the run; threads that prepare films.
     """
 
-    recipe: TrainingRecipe
-    dataset: Dataset
-    read: ReadImage
-    batch_size: int
-    seed: int
-    threads: int
+    def __init__(
+        self,
+        dataset: Dataset,
+        inputs: Inputs,
+        hyper_parameters: HyperParameters,
+        *,
+        seed: int,
+        threads: int,
+    ) -> None:
+        self._films = dataset.split("train")
+        self._targets = np.asarray(dataset.targets(self._films))
+        self._classes = len(dataset.labels)
+        self._weights = class_weights(dataset, hyper_parameters.balance)
+        self._inputs = inputs
+        self._hyper_parameters = hyper_parameters
+        self._seed = seed
+        self._threads = threads
 
     @property
     def batches(self) -> int:
-        """Batches in an epoch; the films over are left to another epoch's shuffle."""
-        return len(self.dataset.split("train")) // self.batch_size
+        """Batches in an epoch: of as equal a size as may be, at most the batch size, and no film is left out."""
+        return -(-len(self._drawn(1)) // self._hyper_parameters.batch_size)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch.
+
+        Parameters
+        ----------
+        number
+            Of the epoch.
+        first
+            Batches to leave out, which a run that was broken off has learnt already.
 
         Raises
         ------
         DataError
             If a film cannot be read.
         """
-        films = self.dataset.split("train")
-        targets = np.asarray(self.dataset.targets(films))
-        weights = self.dataset.class_weights()
-        order = np.random.default_rng([self.seed, number]).permutation(len(films))
-        rows = order[: self.batches * self.batch_size].reshape(self.batches, self.batch_size)
+        batches = np.array_split(self._drawn(number), self.batches)[first:]
 
-        def one(index: int) -> FloatArray:
-            random = np.random.default_rng([self.seed, number, index])
-            return prepare_film(self.recipe, films[index], self.read, lambda image: augmented(image, random))
+        def one(place: int, index: int) -> FloatArray:
+            return self._inputs(self._films[index], np.random.default_rng([_FILM, self._seed, number, index, place]))
 
-        with ThreadPoolExecutor(max_workers=self.threads) as pool:
-            coming = [pool.submit(one, int(index)) for index in rows[0]]
-            for position, chosen in enumerate(rows):
+        with ThreadPoolExecutor(max_workers=self._threads) as pool:
+
+            def submitted(rows: NDArray[np.int_]) -> list[Future[FloatArray]]:
+                return [pool.submit(one, int(place), int(index)) for index, place in rows]
+
+            coming = submitted(batches[0]) if batches else []
+            for position, rows in enumerate(batches):
                 ready = coming
-                coming = [pool.submit(one, int(i)) for i in rows[position + 1]] if position + 1 < len(rows) else []
-                labels = targets[chosen]
-                yield (
+                coming = submitted(batches[position + 1]) if position + 1 < len(batches) else []
+                labels = self._targets[rows[:, 0]]
+                batch = (
                     np.stack([future.result() for future in ready]),
-                    np.eye(len(self.dataset.labels), dtype=np.float32)[labels],
-                    np.asarray([weights[int(label)] for label in labels], dtype=np.float32),
+                    np.eye(self._classes, dtype=np.float32)[labels],
+                    self._weights[labels],
                 )
+                yield self._mixed(batch, np.random.default_rng([_MIX, self._seed, number, first + position]))
+
+    def _drawn(self, number: int) -> NDArray[np.int_]:
+        """Return the films of an epoch in their order: (N, 2), position of the film and which drawing of it this is.
+
+        With `balance=oversample` every class is drawn as often as the largest has films, each of its films as often as
+        the others or once more.
+        """
+        random = np.random.default_rng([_ORDER, self._seed, number])
+        if self._hyper_parameters.balance != "oversample":
+            order = random.permutation(len(self._films))
+            return np.stack([order, np.zeros_like(order)], axis=1)
+        classes = [np.flatnonzero(self._targets == label) for label in range(self._classes)]
+        most = max(map(len, classes))
+        drawn = np.concatenate([_oversampled(of_class, most, random) for of_class in classes])
+        return np.asarray(random.permutation(drawn))
+
+    def _mixed(self, batch: Batch, random: np.random.Generator) -> Batch:
+        """Lay each film of a batch over another with one share for all, and their targets and weights with it."""
+        if not self._hyper_parameters.mixup:
+            return batch
+        share = np.float32(random.beta(self._hyper_parameters.mixup, self._hyper_parameters.mixup))
+        other = random.permutation(len(batch[0]))
+        x, y, weight = (share * part + (1 - share) * part[other] for part in batch)
+        return x, y, weight
 
 
-def prepared_films(recipe: TrainingRecipe, films: Sequence[Film], read: ReadImage, threads: int) -> FloatArray:
+def _oversampled(films: NDArray[np.int_], wanted: int, random: np.random.Generator) -> NDArray[np.int_]:
+    """Draw so many films, each as often as the others or once more: (wanted, 2), film and number of its drawing."""
+    drawings = range(-(-wanted // len(films)))
+    rounds = [np.stack([random.permutation(films), np.full(len(films), drawing)], axis=1) for drawing in drawings]
+    return np.concatenate(rounds)[:wanted]
+
+
+def class_weights(dataset: Dataset, balance: str) -> FloatArray:
+    """Weight of each class in the loss: one under which all classes count the same, or 1.
+
+    Returns
+    -------
+    FloatArray
+        float32 (L,).
+
+    Raises
+    ------
+    DataError
+        If a class has no training film.
+    """
+    found = dataset.class_weights()
+    return np.asarray([weight if balance == "weights" else 1.0 for weight in found.values()], dtype=np.float32)
+
+
+def film_inputs(
+    recipe: TrainingRecipe, augmentation: str, read: ReadImage, *, cache_bytes: int = BUDGET_BYTES
+) -> Inputs:
+    """Return what makes a network's input of a training film, remembering films while there is room.
+
+    Without augmentation that is the input itself, made as the worker makes it; with it, the film at a size that costs
+    little to change at random.
+    """
+    shape = recipe.input
+    if augmentation == "none":
+        exact = FilmCache(lambda film: prepare_film(recipe, film, read), cache_bytes)
+        return lambda film, _random: exact.get(film)
+    augment = AUGMENTATIONS[augmentation]
+
+    def reduced(film: Film) -> EightBit:
+        with _naming(film):
+            return working_film(read(film.path), shape.rows, shape.columns)
+
+    cache = FilmCache(reduced, cache_bytes)
+
+    def changed(film: Film, random: np.random.Generator) -> FloatArray:
+        image = augment(cache.get(film), random)
+        return prepare(recipe.preprocessing, image, shape.rows, shape.columns, shape.channels)
+
+    return changed
+
+
+def prepared_films(
+    recipe: TrainingRecipe,
+    films: Sequence[Film],
+    read: ReadImage,
+    threads: int,
+    watch: Callable[[int, int], None] = lambda _done, _total: None,
+) -> FloatArray:
     """Read films and prepare them as the worker does.
+
+    Parameters
+    ----------
+    watch
+        Called with the films done and their total.
 
     Returns
     -------
@@ -80,17 +201,16 @@ def prepared_films(recipe: TrainingRecipe, films: Sequence[Film], read: ReadImag
     DataError
         If a film cannot be read.
     """
+    found: list[FloatArray] = []
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        return np.stack(list(pool.map(lambda film: prepare_film(recipe, film, read), films)))
+        for prepared in pool.map(lambda film: prepare_film(recipe, film, read), films):
+            found.append(prepared)
+            watch(len(found), len(films))
+    return np.stack(found)
 
 
-def prepare_film(
-    recipe: TrainingRecipe,
-    film: Film,
-    read: ReadImage,
-    change: Callable[[FloatArray], FloatArray] = lambda image: image,
-) -> FloatArray:
-    """Read one film, change it, prepare it.
+def prepare_film(recipe: TrainingRecipe, film: Film, read: ReadImage) -> FloatArray:
+    """Read one film and prepare it as the worker does.
 
     Raises
     ------
@@ -98,7 +218,13 @@ def prepare_film(
         If it cannot be read; naming it.
     """
     shape = recipe.input
+    with _naming(film):
+        return prepare(recipe.preprocessing, read(film.path), shape.rows, shape.columns, shape.channels)
+
+
+@contextmanager
+def _naming(film: Film) -> Iterator[None]:
     try:
-        return prepare(recipe.preprocessing, change(read(film.path)), shape.rows, shape.columns, shape.channels)
+        yield
     except ImageError as error:
         raise DataError(f"{film.path}: {error}") from None

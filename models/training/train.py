@@ -13,7 +13,7 @@ from models.backend import keras_arrays, load_backend
 from models.errors import DataError
 from models.preprocessing import FloatArray, load_picture
 from models.training.dataset import Dataset, ReadImage
-from models.training.feed import Feed, prepared_films
+from models.training.feed import Feed, film_inputs, prepared_films
 from models.training.hyperparameters import HyperParameters
 from models.training.recipes import TrainingRecipe
 
@@ -105,14 +105,13 @@ def train(
     average = keras.models.clone_model(model)
     with keras_arrays():
         average.set_weights(model.get_weights())
-    batch_size = min(hyper_parameters.batch_size, len(dataset.split("train")))
-    feed = Feed(recipe, dataset, read, batch_size, seed, threads)
+    inputs = film_inputs(recipe, hyper_parameters.augmentation, read)
+    feed = Feed(dataset, inputs, hyper_parameters, seed=seed, threads=threads)
     schedule = _schedule(hyper_parameters, feed.batches)
     step = _training_step(
         model=model,
         average=average,
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=hyper_parameters.weight_decay, clipnorm=1.0),
-        batch_size=batch_size,
         output=recipe.output,
         hyper_parameters=hyper_parameters,
     )
@@ -162,18 +161,16 @@ def _schedule(hyper_parameters: HyperParameters, batches: int) -> Any:
     )
 
 
-def _training_step(
-    *, model: Any, average: Any, optimizer: Any, batch_size: int, output: str, hyper_parameters: HyperParameters
-) -> Any:
-    """One step of the optimizer and of the running average, compiled once for the one batch size."""
+def _training_step(*, model: Any, average: Any, optimizer: Any, output: str, hyper_parameters: HyperParameters) -> Any:
+    """One step of the optimizer and of the running average, compiled once."""
     keras, tf = load_backend()
     losses = {"softmax": keras.losses.CategoricalCrossentropy, "sigmoid": keras.losses.BinaryCrossentropy}
     entropy = losses[output](label_smoothing=hyper_parameters.label_smoothing, reduction=None)
     optimizer.build(model.trainable_variables)
     signature = [
-        tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.float32),
-        tf.TensorSpec((batch_size, *model.output_shape[1:]), tf.float32),
-        tf.TensorSpec((batch_size,), tf.float32),
+        tf.TensorSpec((None, *model.input_shape[1:]), tf.float32),
+        tf.TensorSpec((None, *model.output_shape[1:]), tf.float32),
+        tf.TensorSpec((None,), tf.float32),
     ]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]

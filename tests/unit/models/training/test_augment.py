@@ -1,26 +1,52 @@
 """Augmentation changes how a film was taken, never what it shows, and is the same for the same chance."""
 
 import numpy as np
+import pytest
 
 from models.golden import golden_image
-from models.training.augment import augmented, moved
+from models.training.augment import AUGMENTATIONS, bent, moved, noisy
+
+KINDS = pytest.mark.parametrize("kind", sorted(AUGMENTATIONS))
 
 
-def test_the_same_chance_gives_the_same_film() -> None:
-    film = golden_image().astype(np.float32)
-    first, again, other = (augmented(film, np.random.default_rng(seed)) for seed in (1, 1, 2))
+@KINDS
+def test_the_same_chance_gives_the_same_film(kind: str) -> None:
+    film, change = golden_image(), AUGMENTATIONS[kind]
+    first, again, other = (change(film, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert first.shape != other.shape or not np.array_equal(first, other)
 
 
-def test_it_stays_an_image() -> None:
-    film = golden_image(400, 300).astype(np.float32)
+@KINDS
+def test_it_stays_an_image_and_leaves_the_film_alone(kind: str) -> None:
+    film = golden_image(400, 300)
+    before = film.copy()
     for seed in range(30):
-        changed = augmented(film, np.random.default_rng(seed))
+        changed = AUGMENTATIONS[kind](film, np.random.default_rng(seed))
         assert changed.dtype == np.float32
         assert 0 <= changed.min() <= changed.max() <= 255
         assert max(changed.shape) >= 160
         assert changed.std() > 10
+    assert np.array_equal(film, before)
+
+
+def test_a_bent_grey_scale_keeps_black_white_and_order() -> None:
+    greys = np.arange(256, dtype=np.uint8)[np.newaxis]
+    for seed in range(10):
+        curve = bent(greys, np.random.default_rng(seed))[0]
+        assert (curve[0], curve[-1]) == pytest.approx((0, 255))
+        assert (np.diff(curve) >= 0).all()
+
+
+def test_noise_is_as_likely_up_as_down() -> None:
+    flat = np.full((200, 200), 128, np.float32)
+    found = [noisy(flat, np.random.default_rng(seed)) for seed in range(20)]
+    changed = [film for film in found if film is not flat]
+    assert 4 <= len(changed) <= 16
+    for film in changed:
+        assert abs(film.mean() - 128) < 0.2
+        assert film.std() < 4.1
+    assert max(film.std() for film in changed) > 2
 
 
 def test_the_middle_stays_near_the_middle() -> None:

@@ -14,7 +14,6 @@ from models.errors import DataError, ImageError
 from models.preprocessing import FloatArray, load_picture
 from models.training import pack as packing
 from models.training.dataset import Dataset
-from models.training.feed import Feed
 from models.training.pack import finish_package, git_commit, new_package_folder, pack
 from models.training.recipes import TrainingRecipe
 from models.training.train import Epoch, Fit, Step, balanced_loss, train
@@ -94,16 +93,6 @@ def test_it_stops_when_nothing_gets_better(tiny_recipe: TrainingRecipe, films: F
     )
     fit = run(tiny_recipe, films(), tmp_path / "model.keras", hyper_parameters=still)
     assert (len(fit.history), fit.best_epoch) == (3, 1)
-
-
-def test_threads_do_not_change_a_batch(tiny_recipe: TrainingRecipe, films: Films) -> None:
-    def batches(threads: int, epoch: int) -> list[Any]:
-        feed = Feed(tiny_recipe, films(), load_picture, 8, 3, threads)
-        return list(feed.epoch(epoch))
-
-    for one, many in zip(batches(1, 1), batches(4, 1), strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(one, many, strict=True))
-    assert not np.array_equal(batches(1, 1)[0][0], batches(1, 2)[0][0])
 
 
 def test_an_unreadable_film_is_named(tiny_recipe: TrainingRecipe, films: Films, tmp_path: Path) -> None:

@@ -52,7 +52,20 @@ def chest_xray_triage(image: FloatArray, rows: int, columns: int) -> FloatArray:
     FloatArray
         float32 (rows, columns); all zero where the image is of one grey.
     """
-    return standardised(resized(trimmed(image, rows / columns), rows, columns))
+    return standardised(resized(image[trim(image, rows, columns)], rows, columns))
+
+
+def trim(image: FloatArray, rows: int, columns: int) -> Field:
+    """Trim the longer side at both ends towards `rows` over `columns`, keeping `LEAST_KEPT` of it at least."""
+    height, width = image.shape
+    aspect = rows / columns
+    if height > width * aspect:
+        keep = max(round(width * aspect), round(height * LEAST_KEPT), 1)
+        start = (height - keep) // 2
+        return slice(start, start + keep), slice(0, width)
+    keep = max(round(height / aspect), round(width * LEAST_KEPT), 1)
+    start = (width - keep) // 2
+    return slice(0, height), slice(start, start + keep)
 
 
 def chest_ct_covid(image: FloatArray, rows: int, columns: int) -> FloatArray:
@@ -105,6 +118,31 @@ RECIPES: dict[str, Recipe] = {
     "vgg16_imagenet": vgg16_imagenet,
 }
 """Preprocessing recipes by the name that a card gives."""
+
+FIELDS: dict[str, Callable[[FloatArray, int, int], Field]] = {"chest_xray_triage": trim}
+"""What of an image a recipe looks at, where that is not all of it: (image, rows, columns) -> its rows, its columns."""
+
+
+def field_of_view(recipe: str, image: FloatArray, rows: int, columns: int) -> Field:
+    """Say which part of an image becomes the network's input, so that a map of the input can be laid over the image.
+
+    Parameters
+    ----------
+    recipe
+        Name in `RECIPES`.
+    image
+        float32 (rows, columns), as given to `prepare`.
+    rows, columns
+        Size of the network's input; the part is stretched over all of it.
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns of the image.
+    """
+    if recipe in FIELDS:
+        return FIELDS[recipe](image, rows, columns)
+    return slice(0, image.shape[0]), slice(0, image.shape[1])
 
 
 def prepare(recipe: str, image: FloatArray, rows: int, columns: int, channels: int) -> FloatArray:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.errors import ImageError, RecipeError
 from models.golden import golden_image
-from models.preprocessing import RECIPES, is_picture, load_picture, prepare, trimmed
+from models.preprocessing import RECIPES, field_of_view, is_picture, load_picture, prepare
 
 CHANNELS = {"vgg16_imagenet": 3}
 """Recipes that make their channels themselves."""
@@ -116,12 +116,27 @@ def test_three_channels_are_the_grey_thrice() -> None:
 def test_the_longer_side_is_trimmed_but_never_by_more_than_three_tenths(
     shape: tuple[int, int], kept: tuple[int, int]
 ) -> None:
-    assert trimmed(np.zeros(shape, np.float32), 1.0).shape == kept
+    image = np.zeros(shape, np.float32)
+    assert image[field_of_view("chest_xray_triage", image, 64, 64)].shape == kept
 
 
 def test_trimming_keeps_the_middle() -> None:
     image = np.tile(np.arange(120, dtype=np.float32), (100, 1))
-    assert trimmed(image, 1.0)[0].tolist() == list(range(10, 110))
+    assert image[field_of_view("chest_xray_triage", image, 64, 64)][0].tolist() == list(range(10, 110))
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_what_is_outside_the_field_of_view_does_not_count(recipe: str) -> None:
+    image = film(200, 120)
+    field = field_of_view(recipe, image, 64, 64)
+    outside = np.ones(image.shape, bool)
+    outside[field] = False
+    channels = CHANNELS.get(recipe, 1)
+    changed = np.where(outside, np.float32(7), image)
+    assert np.array_equal(prepare(recipe, changed, 64, 64, channels), prepare(recipe, image, 64, 64, channels))
+    changed = image.copy()
+    changed[field][:9] = 200
+    assert not np.array_equal(prepare(recipe, changed, 64, 64, channels), prepare(recipe, image, 64, 64, channels))
 
 
 @pytest.mark.parametrize(

@@ -315,11 +315,23 @@ def load_card(path: Path) -> Card:
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
             raise PackageError(f"{path}: a card of more than {MAX_CARD_BYTES} bytes is none")
-        return Card.model_validate_json(path.read_bytes(), strict=False)
-    except ValidationError as error:
-        raise PackageError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+        return parse_card(path.read_bytes(), path)
     except OSError as error:
         raise PackageError(f"{path}: {error.strerror}") from None
+
+
+def parse_card(text: bytes | str, where: Path) -> Card:
+    """Check the JSON text of a card that was read from `where`.
+
+    Raises
+    ------
+    PackageError
+        If it is no JSON, or naming each field that is wrong and what is allowed.
+    """
+    try:
+        return Card.model_validate_json(text, strict=False)
+    except ValidationError as error:
+        raise PackageError(f"{where}: " + "; ".join(_explain(item) for item in error.errors())) from None
 
 
 def _explain(item: object) -> str:

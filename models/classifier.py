@@ -46,6 +46,7 @@ class Classifier:
         _, tf = load_backend()
         self.package = package
         self.card: Card = package.card
+        self.network = model
         self.engine = "keras"
         self.max_batch = BUCKETS[-1]
         gpus = tf.config.list_logical_devices("GPU")
@@ -85,11 +86,15 @@ class Classifier:
         except (ValueError, TypeError, OSError, KeyError) as error:  # what Keras raises on what is no network
             raise PackageError(f"{package.weights}: Keras cannot load it: {error}") from None
         card = package.card
-        expected = (None, card.input.rows, card.input.columns, card.input.channels), (None, card.units)
-        if (model.input_shape, model.output_shape) != expected:
+        takes, gives = (None, card.input.rows, card.input.columns, card.input.channels), (None, card.units)
+        if model.input_shape != takes:
             raise PackageError(
-                f"{package.weights}: the network takes {model.input_shape} and gives {model.output_shape}, the card"
-                f" says {expected[0]} and {expected[1]}"
+                f"{package.weights}: the network takes {model.input_shape}, the card's field input says {takes}"
+            )
+        if model.output_shape != gives:
+            raise PackageError(
+                f"{package.weights}: the network gives {model.output_shape}, the card's fields output and labels say"
+                f" {gives}"
             )
         return cls(package, model)
 
@@ -164,6 +169,21 @@ class Classifier:
         PackageError
             If the network gives a probability that is none.
         """
+        batch = self.checked(batch)
+        pieces = [self._bucket(batch[start : start + self.max_batch]) for start in range(0, len(batch), self.max_batch)]
+        result = np.concatenate(pieces) if pieces else np.empty((0, len(self.card.labels)), np.float32)
+        if not np.isfinite(result).all():
+            raise PackageError(f"{self.card.identifier} gave a probability that is not a number")
+        return result
+
+    def checked(self, batch: FloatArray) -> FloatArray:
+        """Return a batch that the network may be given, float32 (N, H, W, C).
+
+        Raises
+        ------
+        ImageError
+            If the batch is not of the card's shape, or holds a value that is not finite.
+        """
         shape = self.card.input
         batch = np.asarray(batch, dtype=np.float32)
         if batch.ndim != 4 or batch.shape[1:] != (shape.rows, shape.columns, shape.channels):
@@ -172,11 +192,7 @@ class Classifier:
             )
         if not np.isfinite(batch).all():  # a convolution with ReLU would make a plausible probability of it
             raise ImageError("the batch holds values that are not finite (NaN or infinity)")
-        pieces = [self._bucket(batch[start : start + self.max_batch]) for start in range(0, len(batch), self.max_batch)]
-        result = np.concatenate(pieces) if pieces else np.empty((0, len(self.card.labels)), np.float32)
-        if not np.isfinite(result).all():
-            raise PackageError(f"{self.card.identifier} gave a probability that is not a number")
-        return result
+        return batch
 
     def _bucket(self, piece: FloatArray) -> FloatArray:
         _, tf = load_backend()

@@ -165,6 +165,8 @@ def test_signals_that_the_caller_ignores_stay_ignored() -> None:
     before = {number: signal.getsignal(number) for number in numbers}
     told: list[int] = []
     try:
+        for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background job is started with SIGINT ignored
+            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
         on_stop_signals(lambda number, _frame: told.append(number))
         for number in numbers:

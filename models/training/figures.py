@@ -78,9 +78,9 @@ class Sample:
         labels = self._exact.shape[1]
         self._cells = np.eye(labels * labels)[targets * labels + chosen]
         self._losses = _losses(self._exact, self._truth, output)
-        sure = self._exact.max(axis=1)
-        bins = np.minimum((sure * BINS).astype(np.int_), BINS - 1)
-        self._surplus = np.eye(BINS)[bins] * ((chosen == targets) - sure)[:, np.newaxis]
+        self._sure = self._exact.max(axis=1)
+        self._right = (chosen == targets).astype(np.float64)
+        self._bins = np.eye(BINS)[np.minimum((self._sure * BINS).astype(np.int_), BINS - 1)]
 
     def figures(self, weights: Array) -> Figures:
         """Return every figure under each row of `weights` (R, N)."""
@@ -108,6 +108,28 @@ class Sample:
             predictive_value=none * _ratio(hits, flagged),
         )
 
+    def flag_counts(self, index: int, threshold: float) -> tuple[int, int, int, int]:
+        """Count films at a threshold of a label: hits, misses, false alarms, rightly not flagged."""
+        flagged, true = self._exact[:, index] >= threshold, self._truth[:, index] == 1
+        return (
+            int((flagged & true).sum()),
+            int((~flagged & true).sum()),
+            int((flagged & ~true).sum()),
+            int((~flagged & ~true).sum()),
+        )
+
+    def reliability(self, weights: Array) -> tuple[Array, Array, Array]:
+        """Sort films into `BINS` by the probability of their most probable label.
+
+        Returns
+        -------
+        tuple of Array
+            Weight in each bin, mean probability and share right; each (R, BINS), the last two NaN in an empty bin.
+        """
+        held = weights @ self._bins
+        sure = weights @ (self._bins * self._sure[:, np.newaxis])
+        return held, _ratio(sure, held), _ratio(weights @ (self._bins * self._right[:, np.newaxis]), held)
+
     def _figures(self, weights: Array) -> Figures:
         total = weights.sum(axis=1)
         confusion = self.confusion(weights)
@@ -116,12 +138,13 @@ class Sample:
         there = np.where(true > 0, 1.0, np.nan)
         f1 = there * _ratio(2 * right, true + called)
         auroc, average_precision = self._ranked(weights)
+        surplus = (self._right - self._sure)[:, np.newaxis]
         return Figures(
             accuracy=_ratio(right.sum(axis=1), total),
             loss=_ratio(weights @ self._losses, total),
             macro_f1=_mean(f1),
             macro_auroc=_mean(auroc),
-            calibration_error=_ratio(np.abs(weights @ self._surplus).sum(axis=1), total),
+            calibration_error=_ratio(np.abs(weights @ (self._bins * surplus)).sum(axis=1), total),
             precision=there * _ratio(right, called),
             recall=_ratio(right, true),
             f1=f1,

@@ -228,7 +228,7 @@ def job():
     return json.loads(packet)["job"]
 def shown(value=b"\\0\\0\\x20\\x41"):
     os.pwrite(int(options["memory"]), value, 0)
-    return dict(rows=1, columns=1, frames=1, note="")
+    return dict(rows=1, columns=1, frames=1, windowed=False, note="")
 {body}
 """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.card import Card, Code, Input, Label, TriageStep
+from models.card import Card, Code, Input, Label, TriageStep, Window
 from worker import schema
 from worker.config import Peer
 from worker.database import Database
@@ -81,13 +81,13 @@ class FakeClassifier:
 
 class FakeFrame:
     def __init__(self, image: np.ndarray) -> None:
-        self.image, self.note = image, ""
+        self.image, self.note, self.windowed = image, "", False
 
 
 class FakeReader:
     """Reads the mean brightness an object was made with; `broken` objects raise."""
 
-    def read(self, path: Path, frame_policy: str) -> Any:
+    def read(self, path: Path, frame_policy: str, window: Window | None = None) -> Any:
         import pydicom
 
         ds = pydicom.dcmread(path)

@@ -15,6 +15,7 @@ from worker.inference.preview import write_preview
 from worker.logs import get_logger
 
 if TYPE_CHECKING:
+    from models.card import Window
     from models.classifier import Classifier
     from worker.inference.pixels import Frame
 
@@ -26,8 +27,8 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 class Reader(Protocol):
     """Whatever turns a stored object into pixels; `worker.inference.pixels.PixelReader` does."""
 
-    def read(self, path: Path, frame_policy: str) -> "Frame":
-        """Return the pixels as displayed, or raise `PixelError` or `DecoderLost`."""
+    def read(self, path: Path, frame_policy: str, window: "Window | None" = None) -> "Frame":
+        """Return the pixels as displayed, Hounsfield units in a window; or raise `PixelError` or `DecoderLost`."""
         ...
 
 
@@ -53,11 +54,14 @@ class Outcome:
     ----------
     error
         `Never`: it will be the same next time. Anything else may heal.
+    recipe
+        How the pixels were made ready, in words: the card's preprocessing recipe, and the window where one was applied.
     """
 
     probabilities: dict[str, float] | None = None
     error: FirstreadError | None = None
     note: str = ""
+    recipe: str = ""
     decode_seconds: float = 0.0
     inference_seconds: float = 0.0
     batch_size: int = 0
@@ -85,11 +89,11 @@ def classify(tasks: Sequence[Task], classifier: "Classifier", reader: Reader) ->
     for index, task in enumerate(tasks):
         started = time.perf_counter()
         try:
-            image, note = _prepare(task, classifier, reader)
+            image, note, recipe = _prepare(task, classifier, reader)
         except (Never, DecoderLost) as error:
             outcomes[index] = Outcome(error=error, decode_seconds=time.perf_counter() - started)
         else:
-            ready.append(_Prepared(index, image, note, time.perf_counter() - started))
+            ready.append(_Prepared(index, image, note, recipe, time.perf_counter() - started))
     for start in range(0, len(ready), classifier.max_batch):
         batch = ready[start : start + classifier.max_batch]
         started = time.perf_counter()
@@ -99,7 +103,7 @@ def classify(tasks: Sequence[Task], classifier: "Classifier", reader: Reader) ->
         for prepared, scores in zip(batch, scored, strict=True):
             probabilities, failure = _checked(scores, classifier)
             outcomes[prepared.index] = Outcome(
-                probabilities, failure, prepared.note, prepared.decode_seconds, seconds, len(batch)
+                probabilities, failure, prepared.note, prepared.recipe, prepared.decode_seconds, seconds, len(batch)
             )
     return [outcomes[index] for index in range(len(tasks))]
 
@@ -109,26 +113,29 @@ class _Prepared:
     index: int
     image: Array
     note: str
+    recipe: str
     decode_seconds: float
 
 
-def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Array, str]:
-    frame = _read(task, classifier.card.frame_policy, reader)
+def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Array, str, str]:
+    card = classifier.card
+    frame = _read(task, card.frame_policy, card.window, reader)
+    recipe = f"{card.recipe}, shown at {card.window}" if frame.windowed else card.recipe
     try:
         write_preview(frame.image, task.preview)
     except OSError as error:  # a full disk costs the picture on the page, not the result
         log.warning("preview_not_written", path=task.preview.name, error=str(error))
     try:
-        return classifier.prepare(frame.image), frame.note
+        return classifier.prepare(frame.image), frame.note, recipe
     except ModelError as error:
         raise PixelError(str(error)) from error
 
 
-def _read(task: Task, frame_policy: str, reader: Reader) -> "Frame":
+def _read(task: Task, frame_policy: str, window: "Window | None", reader: Reader) -> "Frame":
     path = task.locate()
     while path is not None:
         try:
-            return reader.read(path, frame_policy)
+            return reader.read(path, frame_policy, window)
         except (PixelError, FileNotFoundError):
             if path.exists():
                 raise

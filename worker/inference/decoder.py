@@ -4,8 +4,8 @@ Started by `worker.inference.pixels` as `python -m worker.inference.decoder`, ne
 and threads. It may use a bounded address space and CPU time, writes no files, leaves no core, and ends with its parent.
 It is handed open files, so it needs no path and no right to open one.
 
-It talks over one socket, a message a packet. In: `{"job", "frame_policy"}` with the descriptor of the file. Out:
-`{"job", "rows", "columns", "frames", "note"}` after the pixels were written to the shared memory, or
+It talks over one socket, a message a packet. In: `{"job", "frame_policy", "window"}` with the descriptor of the file.
+Out: `{"job", "rows", "columns", "frames", "windowed", "note"}` after the pixels were written to the shared memory, or
 `{"job", "failure", "reason"}`. Once at the start, `{"job": 0}`: ready.
 """
 
@@ -30,7 +30,7 @@ import numpy as np
 
 from worker.errors import PixelError
 from worker.inference.attributes import numbers
-from worker.inference.grayscale import render
+from worker.inference.grayscale import Window, holds_hounsfield, render
 from worker.inference.guard import PACKET_BYTES, PIXEL_BYTES
 from worker.inference.part10 import MappedFile, Part10
 from worker.inference.stored import read_layout, read_stored
@@ -121,7 +121,7 @@ def chosen_frame(frames: int, frame_policy: str) -> int:
     return (frames - 1) // 2 if frame_policy == "middle" else 0
 
 
-def decode(file: int, frame_policy: str, memory: int, bounds: Bounds) -> dict[str, Any]:
+def decode(file: int, frame_policy: str, window: Window | None, memory: int, bounds: Bounds) -> dict[str, Any]:
     """Decode one object into the shared memory.
 
     Parameters
@@ -130,6 +130,8 @@ def decode(file: int, frame_policy: str, memory: int, bounds: Bounds) -> dict[st
         Descriptor of the DICOM file.
     frame_policy
         `first`, `middle` or `refuse`.
+    window
+        In which Hounsfield units are to be shown; None: as the object says.
     memory
         Descriptor of the shared memory; it starts with the image, float32 (rows, columns) in C order, afterwards.
     bounds
@@ -150,9 +152,18 @@ def decode(file: int, frame_policy: str, memory: int, bounds: Bounds) -> dict[st
     shared = mmap.mmap(memory, layout.rows * layout.columns * PIXEL_BYTES)
     out = np.frombuffer(shared, np.float32).reshape(layout.rows, layout.columns)
     notes = [f"frame {index + 1} of {layout.frames}"] if layout.frames > 1 else []
-    notes += render(frame, out)
+    windowed = window is not None and holds_hounsfield(frame)
+    if window is not None and not windowed:
+        notes.append(f"the image holds no Hounsfield units: it was read as displayed, not at {window}")
+    notes += render(frame, out, window if windowed else None)
     notes += _shape_note(source)
-    return {"rows": layout.rows, "columns": layout.columns, "frames": layout.frames, "note": "; ".join(notes)}
+    return {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "frames": layout.frames,
+        "windowed": windowed,
+        "note": "; ".join(notes),
+    }
 
 
 def _shape_note(source: Part10) -> list[str]:
@@ -170,7 +181,8 @@ def answer(job: dict[str, Any], files: list[int], memory: int, bounds: Bounds) -
     """Do one job; whatever goes wrong becomes an answer."""
     try:
         with deadline(bounds.seconds):
-            return decode(files[0], job["frame_policy"], memory, bounds)
+            window = Window(*job["window"]) if job["window"] else None
+            return decode(files[0], job["frame_policy"], window, memory, bounds)
     except PixelError as error:
         return {"failure": "pixels", "reason": str(error)[:REASON_CHARACTERS]}
     except MemoryError:

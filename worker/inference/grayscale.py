@@ -14,10 +14,15 @@ much collimated border a film has.
 
 Padding (C.7.5.1.1.2) is shown black and takes no part in the range. In enhanced objects, rescale and window are those
 of the frame (C.7.6.16.2.9, C.7.6.16.2.10).
+
+A model may want a CT in a window of its own over Hounsfield units: what lungs look like must not depend on whether the
+station thought of the mediastinum. Then the Modality LUT is followed by that window alone, and dense is white whatever
+sense the display would have.
 """
 
+import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +40,35 @@ Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def render(frame: StoredFrame, out: NDArray[np.float32]) -> list[str]:
+class Window(NamedTuple):
+    """A window over Hounsfield units: 0 half a width below the centre and under it, 1 half a width above and over."""
+
+    centre: float
+    width: float
+
+    def __str__(self) -> str:
+        return f"centre {self.centre:g}, width {self.width:g} HU"
+
+
+def holds_hounsfield(frame: StoredFrame) -> bool:
+    """Say whether the modality values of a frame are Hounsfield units (PS3.3 C.8.2.1.1.2, C.8.15.3.10, C.11.1.1.2).
+
+    They are in a CT with a rescale that names no other unit, and in one whose Modality LUT is of type HU; in a
+    localizer, a projection, they are not.
+    """
+    header = frame.header
+    if text(header, "Modality") != "CT" or not frame.photometric.startswith("MONOCHROME"):
+        return False
+    if "LOCALIZER" in re.findall(r"\w+", text(header, "ImageType")):  # one value, or a list of several as text
+        return False
+    for item in items(header, "ModalityLUTSequence")[:1]:
+        return text(item, "ModalityLUTType") == "HU"
+    holder = _macro(frame, "PixelValueTransformationSequence", "RescaleSlope")
+    rescaled = value(holder, "RescaleSlope") is not None and value(holder, "RescaleIntercept") is not None
+    return rescaled and text(holder, "RescaleType") in {"", "HU"}
+
+
+def render(frame: StoredFrame, out: NDArray[np.float32], window: Window | None = None) -> list[str]:
     """Render a frame as it is displayed.
 
     Parameters
@@ -44,6 +77,8 @@ def render(frame: StoredFrame, out: NDArray[np.float32]) -> list[str]:
         Stored values and what the header says of them.
     out
         float32 (rows, columns), C-contiguous; filled with 0 (black) to 255 (white).
+    window
+        Shown in this one instead; only for a frame that holds Hounsfield units.
 
     Returns
     -------
@@ -67,7 +102,7 @@ def render(frame: StoredFrame, out: NDArray[np.float32]) -> list[str]:
                 _look_up((weight * _full_range(stored, frame)).astype(np.float32), values[:, :, channel], part)
                 out += part
             return notes
-        table = _shown(stored, frame, notes, lambda: _present(values, len(containers)))
+        table = _shown(stored, frame, notes, lambda: _present(values, len(containers)), window)
         _look_up(table.astype(np.float32), values, out)
     elif frame.photometric == "RGB":
         out[...] = sum(
@@ -76,7 +111,7 @@ def render(frame: StoredFrame, out: NDArray[np.float32]) -> list[str]:
         )
     else:
         stored = values.astype(np.float64) if values.dtype.kind == "f" else _stored_values(values, frame)
-        out[...] = _shown(stored, frame, notes, lambda: np.ones(values.shape, bool))
+        out[...] = _shown(stored, frame, notes, lambda: np.ones(values.shape, bool), window)
     return notes
 
 
@@ -127,7 +162,9 @@ def _full_range(stored: Values, frame: StoredFrame) -> Values:
     return np.clip((stored - low) * (255 / top), 0, 255)
 
 
-def _shown(stored: Values, frame: StoredFrame, notes: list[str], present: Callable[[], Mask]) -> Values:
+def _shown(
+    stored: Values, frame: StoredFrame, notes: list[str], present: Callable[[], Mask], window: Window | None
+) -> Values:
     """Send stored values through the pipeline; `present` says, when asked, which of them occur in the image."""
     if frame.photometric.startswith("YBR"):
         return _full_range(stored, frame)
@@ -138,10 +175,12 @@ def _shown(stored: Values, frame: StoredFrame, notes: list[str], present: Callab
         stored = np.where(np.isfinite(stored), stored, 0)
     modality = _modality(stored, frame)
     with np.errstate(invalid="ignore", over="ignore"):
-        shown = _voi(modality, frame, notes)
+        shown = _voi(modality, frame, notes) if window is None else _linear(modality, *window)
         if shown is None:
             shown = _whole_range(modality, padding, frame, notes, present)
-    inverted = frame.photometric == "MONOCHROME1" or text(frame.header, "PresentationLUTShape") == "INVERSE"
+    inverted = window is None and (
+        frame.photometric == "MONOCHROME1" or text(frame.header, "PresentationLUTShape") == "INVERSE"
+    )
     shown = 255 * (1 - shown if inverted else shown)
     shown[padding] = 0
     if not np.isfinite(shown).all():
@@ -219,7 +258,12 @@ def _voi(modality: Values, frame: StoredFrame, notes: list[str]) -> Values | Non
         center, width = center - 0.5, width - 1
     if width == 0:
         return (modality > center).astype(np.float64)
-    return np.clip((modality - center) / width + 0.5, 0, 1)  # C.11.2.1.3.2
+    return _linear(modality, center, width)
+
+
+def _linear(modality: Values, center: float, width: float) -> Values:
+    """Apply a window, LINEAR_EXACT (PS3.3 C.11.2.1.3.2)."""
+    return np.clip((modality - center) / width + 0.5, 0, 1)
 
 
 def _whole_range(

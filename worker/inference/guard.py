@@ -125,7 +125,7 @@ class GuardedChild:
             self._close()
             raise DecoderLost(f"the decoding process cannot be started: {error}") from error
 
-    def ask(self, file: int, frame_policy: str) -> dict[str, Any]:
+    def ask(self, file: int, frame_policy: str, window: tuple[float, float] | None) -> dict[str, Any]:
         """Hand over an object and wait for the answer.
 
         Parameters
@@ -134,6 +134,8 @@ class GuardedChild:
             Descriptor of the DICOM file, open for reading.
         frame_policy
             `first`, `middle` or `refuse`.
+        window
+            Centre and width over Hounsfield units, or None.
 
         Returns
         -------
@@ -153,7 +155,7 @@ class GuardedChild:
         """
         self._wait_until_ready()
         job = self.served + 1
-        request = json.dumps({"job": job, "frame_policy": frame_policy}).encode()
+        request = json.dumps({"job": job, "frame_policy": frame_policy, "window": window}).encode()
         try:
             socket.send_fds(self._channel, [request], [file])
         except (BrokenPipeError, ConnectionResetError):

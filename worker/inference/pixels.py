@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from worker.errors import DecoderLost, PixelError
 from worker.inference.guard import ChildEndedError, GuardedChild
 from worker.logs import get_logger
+
+if TYPE_CHECKING:
+    from models.card import Window
 
 log = get_logger(__name__)
 
@@ -43,11 +46,14 @@ class Frame:
         How many frames the object has.
     note
         What a person should know (which frame, how the range was chosen); empty when nothing.
+    windowed
+        Whether it is shown in the window that was asked for; never where it holds no Hounsfield units.
     """
 
     image: NDArray[np.float32]
     frames: int
     note: str
+    windowed: bool
 
     @property
     def rows(self) -> int:
@@ -96,7 +102,7 @@ class PixelReader:
         with self._lock:
             self._end_child()
 
-    def read(self, path: Path, frame_policy: str) -> Frame:
+    def read(self, path: Path, frame_policy: str, window: "Window | None" = None) -> Frame:
         """Read one object as it is displayed.
 
         Parameters
@@ -105,6 +111,8 @@ class PixelReader:
             DICOM file, with or without preamble and file meta information.
         frame_policy
             Which frame of several: `first`, `middle`, or `refuse` (objects of one frame only).
+        window
+            In which a CT with Hounsfield units is shown, whatever window it asks for; None: as it says.
 
         Returns
         -------
@@ -123,18 +131,19 @@ class PixelReader:
         file = _open(path)
         try:
             with self._lock:
-                return self._read(file, frame_policy)
+                return self._read(file, frame_policy, (window.centre, window.width) if window else None)
         finally:
             os.close(file)
 
-    def _read(self, file: int, frame_policy: str) -> Frame:
+    def _read(self, file: int, frame_policy: str, window: tuple[float, float] | None) -> Frame:
         while True:
             child = self._running_child()
             fresh = child.served == 0
             try:
-                answer = child.ask(file, frame_policy)
+                answer = child.ask(file, frame_policy, window)
                 if "failure" not in answer:
-                    frame = Frame(child.image(answer["rows"], answer["columns"]), answer["frames"], answer["note"])
+                    image = child.image(answer["rows"], answer["columns"])
+                    frame = Frame(image, answer["frames"], answer["note"], answer["windowed"])
             except ChildEndedError as ended:
                 log.warning("decoder_ended", how=str(ended), fresh=fresh, at_work=ended.at_work)
                 last_words = child.last_words()

@@ -281,9 +281,9 @@ def test_an_object_that_is_filed_away_while_it_is_to_be_read_is_read(
     monkeypatch.undo()
 
     class Slow(FakeReader):
-        def read(self, path: Path, frame_policy: str) -> Any:
+        def read(self, path: Path, frame_policy: str, window: Any = None) -> Any:
             pipeline.spool.file_away([name])
-            return super().read(path, frame_policy)
+            return super().read(path, frame_policy, window)
 
     pipeline.infer(MODEL, FakeClassifier(), Slow())  # type: ignore[arg-type]
     assert [i.status for i in rows(pipeline, Instance)] == ["classified"]

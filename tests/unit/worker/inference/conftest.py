@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
+from models.card import Window
 from tests.support.objects import save
 from worker.inference.pixels import Frame, PixelReader
 
@@ -19,7 +20,12 @@ def reader() -> Iterator[PixelReader]:
 
 @pytest.fixture
 def show(reader: PixelReader, tmp_path: Path) -> Any:
-    def show(ds: Dataset, policy: str = "first", transfer_syntax: str = "1.2.840.10008.1.2.1") -> Frame:
-        return reader.read(save(ds, tmp_path / "object.dcm", transfer_syntax), policy)
+    def show(
+        ds: Dataset,
+        policy: str = "first",
+        transfer_syntax: str = "1.2.840.10008.1.2.1",
+        window: Window | None = None,
+    ) -> Frame:
+        return reader.read(save(ds, tmp_path / "object.dcm", transfer_syntax), policy, window)
 
     return show

@@ -107,7 +107,9 @@ def test_what_nobody_thought_of_is_the_objects_failure(
 
     monkeypatch.setattr(decoder, "decode", stumble)
     file = os.open(os.devnull, os.O_RDONLY)
-    answer = decoder.answer({"frame_policy": "first"}, [file], file, decoder.Bounds(600, 1 << 30, 1 << 20))
+    answer = decoder.answer(
+        {"frame_policy": "first", "window": None}, [file], file, decoder.Bounds(600, 1 << 30, 1 << 20)
+    )
     assert answer == {"failure": "surprise", "reason": "KeyError: 'new'"}
     assert "stumble" in capsys.readouterr().err
     with pytest.raises(OSError, match="Bad file descriptor"):

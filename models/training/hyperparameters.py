@@ -1,7 +1,11 @@
 """What steers a training run."""
 
-from dataclasses import asdict, dataclass
-from typing import Literal
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from models.errors import RecipeError
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine"]
@@ -16,11 +20,13 @@ class HyperParameters:
     Parameters
     ----------
     epochs, batch_size, learning_rate
-        Epochs at most; films a step; the largest learning rate.
+        Epochs at most; films a step at most; the largest learning rate.
     optimizer, momentum, weight_decay, clip_norm
-        Momentum is of `sgd`, the decoupled weight decay of `adamw`; a `clip_norm` of 0 leaves gradients as they are.
+        Momentum is of `sgd`; the weight decay is decoupled from the gradient; a gradient longer than `clip_norm` is
+        shortened to it, variable by variable, and 0 leaves gradients as they are.
     schedule, warmup_epochs
-        `cosine`: up in the warm-up, then down a half cosine.
+        The learning rate rises from a twentieth in the warm-up; then it stays (`constant`) or follows a half cosine
+        down to a fiftieth (`cosine`).
     label_smoothing, mixup
         Share of the target given to all labels; alpha of mixup's Beta distribution (H. Zhang et al., "mixup: Beyond
         Empirical Risk Minimization", ICLR 2018), 0 for none.
@@ -32,6 +38,11 @@ class HyperParameters:
         `weights`: every class counts the same in the loss; `oversample`: films of the smaller classes are drawn again.
     augmentation
         `article`: zoom, rotation, flip; `triage`: that and everything else by which a hospital's films are recognised.
+
+    Raises
+    ------
+    RecipeError
+        If a value is out of its range.
     """
 
     epochs: int
@@ -50,6 +61,45 @@ class HyperParameters:
     balance: Balance = "none"
     augmentation: Augmentation = "none"
 
+    def __post_init__(self) -> None:
+        for name, value in self.as_dict().items():
+            least = 1 if name in {"epochs", "batch_size", "patience"} else 0
+            if not isinstance(value, str) and not (math.isfinite(value) and value >= least):
+                raise RecipeError(f"hyper-parameter {name}: {value} is not {least} or more")
+        for name in ("momentum", "label_smoothing", "average_decay"):
+            if getattr(self, name) >= 1:
+                raise RecipeError(f"hyper-parameter {name}: {getattr(self, name)} is not below 1")
+        if self.momentum and self.optimizer != "sgd":
+            raise RecipeError(f"hyper-parameter momentum is of optimizer=sgd, this is optimizer={self.optimizer}")
+
+    def changed(self, given: Mapping[str, str]) -> "HyperParameters":
+        """Change some by name, each value written as text.
+
+        Raises
+        ------
+        RecipeError
+            If there is no hyper-parameter of that name, or the text is no value of it; naming what is allowed.
+        """
+        kinds = get_type_hints(type(self))
+        values: dict[str, Any] = {}
+        for name, text in given.items():
+            if name not in kinds:
+                raise RecipeError(f"there is no hyper-parameter {name!r}; there are: {', '.join(kinds)}")
+            values[name] = _value(name, text, kinds[name])
+        return replace(self, **values)
+
     def as_dict(self) -> dict[str, int | float | str]:
         """Names and values, for the card."""
         return asdict(self)
+
+
+def _value(name: str, text: str, kind: Any) -> int | float | str:
+    if choices := get_args(kind):
+        if text in choices:
+            return text
+        raise RecipeError(f"hyper-parameter {name}: {text!r} is none of {', '.join(choices)}")
+    try:
+        return int(text) if kind is int else float(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise RecipeError(f"hyper-parameter {name}: {text!r} is not {wanted}") from None

@@ -1,10 +1,11 @@
-"""The golden pair of a package: one made-up film, and the probabilities that its network gave when it was packed.
+"""The golden pair of a package: one made-up film or slice, and the probabilities its network gave when it was packed.
 
 Replayed before a classifier takes work, it tells a damaged environment (another library version, a broken GPU, changed
 preprocessing) before a patient's film does.
 """
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,17 @@ from numpy.typing import NDArray
 
 from models.errors import PackageError
 from models.preprocessing import FloatArray
+
+
+def phantom_for(modalities: Sequence[str]) -> NDArray[np.uint8]:
+    """Draw what a network for these modalities (the card's `default_for`) is to see: a slice for CT, else a film.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        (rows, columns), 0 black to 255 white.
+    """
+    return golden_slice() if "CT" in modalities else golden_image()
 
 
 def golden_image(rows: int = 160, columns: int = 136) -> NDArray[np.uint8]:
@@ -25,18 +37,46 @@ def golden_image(rows: int = 160, columns: int = 136) -> NDArray[np.uint8]:
         (rows, columns), 0 black to 255 white.
     """
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
+    film = 20.0 + 165.0 * _blob(x, y, 0.0, 0.15, 0.95, 1.2)
+    film -= 115.0 * (_blob(x, y, -0.42, -0.05, 0.33, 0.62) + _blob(x, y, 0.42, -0.05, 0.33, 0.62))
+    film += 60.0 * _blob(x, y, 0.12, 0.25, 0.3, 0.36) + 35.0 * _blob(x, y, 0.0, 0.0, 0.1, 1.0)
+    film += 12.0 * np.cos(18.0 * (y + 0.35 * x**2)) * _blob(x, y, 0.0, 0.0, 0.8, 0.75)
+    film += 45.0 * _blob(x, y, -0.4, 0.28, 0.2, 0.16)
+    return _grained(film)
 
-    def blob(centre_x: float, centre_y: float, width: float, height: float) -> NDArray[np.float64]:
-        radius = ((x - centre_x) / width) ** 2 + ((y - centre_y) / height) ** 2
-        return np.asarray(1.0 / (1.0 + np.exp(np.minimum(12.0 * (radius - 1.0), 50.0))))
 
-    film = 20.0 + 165.0 * blob(0.0, 0.15, 0.95, 1.2)
-    film -= 115.0 * (blob(-0.42, -0.05, 0.33, 0.62) + blob(0.42, -0.05, 0.33, 0.62))
-    film += 60.0 * blob(0.12, 0.25, 0.3, 0.36) + 35.0 * blob(0.0, 0.0, 0.1, 1.0)
-    film += 12.0 * np.cos(18.0 * (y + 0.35 * x**2)) * blob(0.0, 0.0, 0.8, 0.75)
-    film += 45.0 * blob(-0.4, 0.28, 0.2, 0.16)
-    film += np.random.default_rng(20161116).normal(0.0, 3.0, film.shape)
-    return np.clip(np.rint(film), 0, 255).astype(np.uint8)
+def golden_slice(rows: int = 160, columns: int = 160) -> NDArray[np.uint8]:
+    """Draw something like an axial slice of a chest in a lung window: a round body in air, two dark lungs with vessels.
+
+    Between them the heart, behind it the spine, in the right lung (on the left of the picture) a hazy patch.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        (rows, columns), 0 black to 255 white.
+    """
+    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
+    lungs = _blob(x, y, -0.42, -0.05, 0.32, 0.46) + _blob(x, y, 0.42, -0.05, 0.32, 0.46)
+    vessels = np.maximum(np.cos(23.0 * x + 9.0 * y) * np.cos(19.0 * y - 7.0 * x), 0.0) ** 6
+    piece = 5.0 + 205.0 * _blob(x, y, 0.0, 0.05, 0.9, 0.72)
+    piece += lungs * (120.0 * vessels - 165.0)
+    piece += 150.0 * _blob(x, y, 0.16, -0.12, 0.3, 0.26) * np.minimum(lungs, 1.0)
+    piece += 40.0 * _blob(x, y, 0.0, 0.5, 0.13, 0.12)
+    piece += 55.0 * _blob(x, y, -0.5, 0.16, 0.15, 0.13)
+    return _grained(piece)
+
+
+def _blob(
+    x: NDArray[np.float64], y: NDArray[np.float64], centre_x: float, centre_y: float, width: float, height: float
+) -> NDArray[np.float64]:
+    """Draw a soft-edged ellipse: near 1 inside, near 0 outside."""
+    radius = ((x - centre_x) / width) ** 2 + ((y - centre_y) / height) ** 2
+    return np.asarray(1.0 / (1.0 + np.exp(np.minimum(12.0 * (radius - 1.0), 50.0))))
+
+
+def _grained(image: NDArray[np.float64]) -> NDArray[np.uint8]:
+    noisy = image + np.random.default_rng(20161116).normal(0.0, 3.0, image.shape)
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
 def save_golden(path: Path, image: NDArray[np.uint8], probabilities: FloatArray) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.card import VERSION, Card, Label, Source, Training, TriageStep
 from models.classifier import Classifier
 from models.errors import DataError
-from models.golden import golden_image, save_golden
+from models.golden import phantom_for, save_golden
 from models.preprocessing import load_picture, prepare
 from models.registry import CARD, GOLDEN, WEIGHTS, Package, read_package, sha256_of
 from models.training.calibrate import fit_temperature, tempered, threshold_for_sensitivity
@@ -128,7 +128,7 @@ def pack(
     temperature = fit_temperature(raw, targets, recipe.output)
     found = tempered(raw, temperature, recipe.output)
 
-    image = golden_image()
+    image = phantom_for(recipe.default_for)
     shape = recipe.input
     golden = prepare(recipe.preprocessing, image.astype(np.float32), shape.rows, shape.columns, shape.channels)
     expected = tempered(raw_probabilities(fit.model, golden[np.newaxis]), temperature, recipe.output)[0]

@@ -40,7 +40,7 @@ def evaluate(
         package = find_package(bootstrap.model_registry(settings), model)
         dataset = load_dataset(data, [label.name for label in package.card.labels])
         classifier = Classifier.load(package, engine=settings.engine)
-        reader = stack.enter_context(FilmReader(settings, package.card.frame_policy))
+        reader = stack.enter_context(FilmReader(settings, package.card.frame_policy, package.card.window))
         watch = bar(stack, "films")
         scored = score(classifier, dataset, chosen, read=reader.read, threads=threads, watch=watch)
         metrics = measure(package.card, scored, split=chosen, rounds=rounds)

@@ -9,6 +9,7 @@ from typing import Self
 import pydicom
 
 from models.bulk import UnusableFileError
+from models.card import Window
 from models.errors import ImageError
 from models.preprocessing import FloatArray, is_picture, load_picture
 from models.registry import Package
@@ -32,11 +33,14 @@ class FilmReader:
         Limits of the decoding child.
     frame_policy
         Which frame of several, as in the card.
+    window
+        In which a CT with Hounsfield units is shown, as in the card.
     """
 
-    def __init__(self, settings: Settings, frame_policy: str) -> None:
+    def __init__(self, settings: Settings, frame_policy: str, window: Window | None) -> None:
         self._pixels = PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes)
         self._frame_policy = frame_policy
+        self._window = window
 
     def __enter__(self) -> Self:
         return self
@@ -54,11 +58,11 @@ class FilmReader:
         ImageError
             If the file cannot be read.
         """
-        return read_image(path, self._pixels, self._frame_policy)
+        return read_image(path, self._pixels, self._frame_policy, self._window)
 
 
-def read_image(path: Path, pixels: PixelReader, frame_policy: str) -> FloatArray:
-    """Read a picture or a DICOM file as displayed.
+def read_image(path: Path, pixels: PixelReader, frame_policy: str, window: Window | None) -> FloatArray:
+    """Read a picture as it is, or a DICOM file as the worker does.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def read_image(path: Path, pixels: PixelReader, frame_policy: str) -> FloatArray
     if is_picture(path):
         return load_picture(path)
     try:
-        return pixels.read(path, frame_policy).image
+        return pixels.read(path, frame_policy, window).image
     except FirstreadError as error:
         raise ImageError(str(error)) from error
 
@@ -111,7 +115,8 @@ class FileOpener:
         if not path.is_file():
             raise UnusableFileError("there is no such file")
         return [
-            (package, read_image(path, self._pixels, package.card.frame_policy)) for package in self._packages(path)
+            (package, read_image(path, self._pixels, package.card.frame_policy, package.card.window))
+            for package in self._packages(path)
         ]
 
     def _packages(self, path: Path) -> list[Package]:

@@ -63,7 +63,7 @@ def train(
         folder = new_package_folder(output or bootstrap.models_dir(settings), chosen.name, version)
         stack.callback(discard_unless_trained, folder)
         err.print(f"working in {folder}", markup=False, highlight=False, soft_wrap=True)
-        reader = stack.enter_context(FilmReader(settings, chosen.frame_policy))
+        reader = stack.enter_context(FilmReader(settings, chosen.frame_policy, chosen.window))
         weights, commit = _backbone(backbone_weights), git_commit()
         with TrainingProgress(err) as progress:
             fit = fit_network(

@@ -94,7 +94,8 @@ def card_page(card: Card) -> Page:
         "for": card.intended_use,
         "not for": "\n".join(card.not_for),
         "limits": "\n".join(card.limitations) or "-",
-        "input": f"{shape}, preprocessing {card.recipe}, of several frames: {card.frame_policy}",
+        "input": f"{shape}, preprocessing {card.recipe}, of several frames: {card.frame_policy}"
+        + (f", CT shown at {card.window}" if card.window else ""),
         "flagging": card.threshold_rule,
         "triage": card.triage_rule,
         "weights": f"SHA-256 {card.weights_sha256}",

@@ -1,50 +1,28 @@
-"""Labelled films: a `labels.csv` beside them, split by patient, never by image."""
+"""Labelled films, split by patient, never by image: a `labels.csv`, CoronaHack, labels in names or in folders."""
 
-import csv
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from models.errors import DataError
-from models.preprocessing import FloatArray
+from models.training.arrange import arranged
+from models.training.film import SPLITS, UNKNOWN, Film, Gathered, ReadImage, Split, place
+from models.training.forms import class_folders, coronahack, file_names, labels_csv
+from models.training.forms.film_files import film_files
+from models.training.forms.label_names import LabelNames
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-UNKNOWN = "unknown"
-"""Source or age group of a film whose row says none."""
+__all__ = ["SPLITS", "UNKNOWN", "Dataset", "Film", "Held", "ReadImage", "Split", "load_dataset"]
 
 NEEDED = (
-    "a data set is a folder with the films and a labels.csv with the columns file, label, split (train, val or test)"
-    " and patient_id or group_id; source, age_group and licence are used where they are there"
+    f"a data set is a folder with the films and {labels_csv.COLUMNS}; or CoronaHack's {coronahack.TABLE} and its"
+    " folders; or films in folders named for their labels, under train, val and test or not; or films whose names end"
+    " in _0 (no finding) and _1 (the finding)"
 )
-
-ReadImage = Callable[[Path], FloatArray]
-"""From a file to float32 (rows, columns), 0 black to 255 white; a reader of DICOM pixels is handed in by the caller."""
-
-
-@dataclass(frozen=True)
-class Film:
-    """One row of `labels.csv`.
-
-    `patient` is the key of whatever must not be torn apart by a split: the column `group_id` where there is one (a
-    union of patient, publication and look-alike), else `patient_id`.
-    """
-
-    path: Path
-    label: str
-    split: Split
-    patient: str
-    patient_id: str
-    source: str
-    age_group: str
-    licence: str
 
 
 class Held(NamedTuple):
@@ -151,98 +129,71 @@ class Dataset:
         """
         digest = hashlib.sha256("\0".join(self.labels).encode())
         for film in self.films:
-            place = Path(os.path.relpath(film.path, self.root)).as_posix()
-            digest.update(f"\n{place}\0{film.label}\0{film.split}".encode("utf-8", "surrogateescape"))
+            row = f"\n{place(film.path, self.root)}\0{film.label}\0{film.split}"
+            digest.update(row.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 
-def load_dataset(root: Path, labels: Sequence[str]) -> Dataset:
-    """Read `labels.csv` and refuse what would make a result untrue.
+def load_dataset(
+    root: Path, labels: Sequence[str], *, seed: int = 0, folds: int | None = None, fold: int = 0
+) -> Dataset:
+    """Find out the form of a data set, read it, and refuse what would make a result untrue.
 
-    Needed columns: `file` (relative to the folder), `label`, `split` (train, val or test) and `patient_id` or
-    `group_id`. Used where they are there: `source`, `age_group`, `licence`.
+    The split is the one that the data gives; where it gives none, one is made by patient.
 
     Parameters
     ----------
     root
-        Folder with `labels.csv`.
+        A folder, or its table. With a `labels.csv`: see `forms.labels_csv`; with CoronaHack's metadata anywhere below:
+        `forms.coronahack`; with films in folders named for labels: `forms.class_folders`; with names that end in `_0`
+        and `_1`: `forms.file_names`.
     labels
-        Labels of the network in the order of its outputs.
+        Labels of the network in the order of its outputs. A film whose label this project knows and the network does
+        not is left out, and counted in the notes.
+    seed
+        Decides a split made here.
+    folds
+        Cut the patients into so many folds instead of taking or making a split: `fold` tests, the next one validates.
+    fold
+        Which fold tests, from 0.
+
+    Returns
+    -------
+    Dataset
+        Its films in the order of the table, or of their paths.
 
     Raises
     ------
     DataError
-        If the table, a column or a file is missing, a label or split is unknown, a file stands twice, or a patient or
-        group lies in more than one split.
+        If there is no such data set, a table is not what it should be, a label or split is unknown, a patient, a group
+        or a file's content lies in more than one split, or the folds cannot be.
     """
-    table = root / "labels.csv"
+    gathered = _gather(root, LabelNames(labels))
+    if not gathered.films:
+        raise DataError(f"{root}: no film has a label of the network, which are {', '.join(labels)}")
+    films, notes = arranged(gathered, seed=seed, folds=folds, fold=fold)
+    return Dataset(gathered.root, tuple(labels), films, (*gathered.notes, *notes))
+
+
+def _gather(root: Path, names: LabelNames) -> Gathered:
+    if root.is_file():
+        if coronahack.is_metadata(root):
+            return coronahack.gather(root.parent, root, *film_files(root.parent), names)
+        return labels_csv.gather(root, names)
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder; {NEEDED}")
-    if not table.exists():
-        raise DataError(f"{root}: there is no labels.csv in it; {NEEDED}")
-    try:
-        with table.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise DataError(f"{table}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: {error}") from None
-    if not rows:
-        raise DataError(f"{table}: no rows; {NEEDED}")
-    missing = {"file", "label", "split"} - rows[0].keys()
-    if missing:
-        raise DataError(f"{table}: no column {', '.join(sorted(missing))}; {NEEDED}")
-    if not {"patient_id", "group_id"} & rows[0].keys():
-        raise DataError(f"{table}: without a column patient_id or group_id nobody can tell whether a patient leaks")
-    films = tuple(_film(root, table, number, row, labels) for number, row in enumerate(rows, start=2))
-    _refuse_twice(table, films)
-    _refuse_crossing(table, films)
-    return Dataset(root, tuple(labels), films)
-
-
-def _film(root: Path, table: Path, number: int, row: dict[str, str], labels: Sequence[str]) -> Film:
-    where = f"{table}, line {number}"
-    if row["label"] not in labels:
-        raise DataError(f"{where}: label {row['label']!r} is none of {', '.join(labels)}")
-    splits: dict[str, Split] = {split: split for split in SPLITS}
-    if row["split"] not in splits:
-        raise DataError(f"{where}: split {row['split']!r} is none of {', '.join(SPLITS)}")
-    path = root / row["file"]
-    if not path.is_file():
-        raise DataError(f"{where}: there is no file {path}")
-    patient_id = row.get("patient_id") or ""
-    patient = row.get("group_id") or patient_id
-    if not patient:
-        raise DataError(f"{where}: neither patient_id nor group_id is filled")
-    return Film(
-        path=path,
-        label=row["label"],
-        split=splits[row["split"]],
-        patient=patient,
-        patient_id=patient_id,
-        source=row.get("source") or UNKNOWN,
-        age_group=row.get("age_group") or UNKNOWN,
-        licence=row.get("licence") or "not stated",
-    )
-
-
-def _refuse_twice(table: Path, films: Iterable[Film]) -> None:
-    twice = [path for path, count in Counter(film.path for film in films).items() if count > 1]
-    if twice:
-        raise DataError(f"{table}: {len(twice)} files stand twice, the first is {twice[0]}")
-
-
-def _refuse_crossing(table: Path, films: Iterable[Film]) -> None:
-    for column in ("patient", "patient_id"):
-        splits: dict[str, set[str]] = {}
-        for film in films:
-            key = getattr(film, column)
-            if key:
-                splits.setdefault(key, set()).add(film.split)
-        crossing = sorted(key for key, found in splits.items() if len(found) > 1)
-        if crossing:
-            shown = ", ".join(f"{key} ({' and '.join(sorted(splits[key]))})" for key in crossing[:3])
-            raise DataError(
-                f"{table}: {len(crossing)} patients or groups lie in more than one split: {shown}; what is learnt of a"
-                " patient in training must not be asked again in the test: put all of a patient's films in one split"
-            )
+    if (root / labels_csv.TABLE).exists():
+        return labels_csv.gather(root / labels_csv.TABLE, names)
+    files, notes = film_files(root)
+    tables = sorted(root.rglob(coronahack.TABLE))
+    if len(tables) > 1:
+        raise DataError(f"{root}: there are {len(tables)} tables of CoronaHack below it; name the one to be used")
+    if tables:
+        return coronahack.gather(root, tables[0], files, notes, names)
+    classes = {folder.name for path in files if (folder := class_folders.class_of(path, root, names))}
+    ends = {path.stem[-2:] for path in files if file_names.LABELLED.fullmatch(path.stem)}
+    if len(classes) > 1 or (classes and len(ends) < 2):
+        return class_folders.gather(root, files, notes, names)
+    if ends:
+        return file_names.gather(root, files, notes, names)
+    raise DataError(f"{root}: of {len(files):,} films in it, nobody says what they are of; {NEEDED}")

@@ -1,0 +1,92 @@
+"""A labelled film: as a form of data tells of it, and with the split it is to lie in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from models.preprocessing import FloatArray
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+UNKNOWN = "unknown"
+"""Source or age group of a film of which nobody says it."""
+
+ReadImage = Callable[[Path], FloatArray]
+"""From a file to float32 (rows, columns), 0 black to 255 white; a reader of DICOM pixels is handed in by the caller."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film, its label, and where it belongs.
+
+    `patient` is the key of whatever must not be torn apart by a split: the group where the data names one (a union of
+    patient, publication and look-alike), else the patient, else the file. `patient_id` is empty where nobody says whose
+    film it is.
+    """
+
+    path: Path
+    label: str
+    split: Split
+    patient: str
+    patient_id: str
+    source: str
+    age_group: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class FoundFilm:
+    """A film whose label is one of the network's; `split` is what the data says of it, None where it says nothing."""
+
+    path: Path
+    label: str
+    split: Split | None = None
+    patient_id: str = ""
+    group_id: str = ""
+    source: str = UNKNOWN
+    age_group: str = UNKNOWN
+    licence: str = "not stated"
+
+    def placed(self, root: Path, split: Split) -> Film:
+        """Return the film in a split of a data set in a folder."""
+        return Film(
+            path=self.path,
+            label=self.label,
+            split=split,
+            patient=self.group_id or self.patient_id or place(self.path, root),
+            patient_id=self.patient_id,
+            source=self.source,
+            age_group=self.age_group,
+            licence=self.licence,
+        )
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a form of data gave.
+
+    `root` is the folder that paths are told from, `remedy` what to do about a split that leaks, `published` whether the
+    split is one of a published set that its user cannot mend: of byte-identical films in two of its splits one stays.
+    """
+
+    root: Path
+    films: tuple[FoundFilm, ...]
+    notes: tuple[str, ...]
+    remedy: str
+    published: bool = False
+
+
+def place(path: Path, root: Path) -> str:
+    """Tell where a file lies in a data set's folder, for people and for keys."""
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:  # a table may name files elsewhere
+        return path.as_posix()
+
+
+def some(names: list[str], shown: int = 3) -> str:
+    """List the first of many names."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""The one door to Keras and TensorFlow: imported when a classifier is first loaded, quietly, with sane settings."""
+"""The one door to Keras and its backend: imported when a classifier is first loaded, quietly, with sane settings."""
 
 import os
 import re
@@ -17,12 +17,50 @@ _NOTICE = re.compile(rb"I\d{4} |WARNING: All log messages before absl::|To enabl
 
 
 @cache
-def load_backend() -> tuple[Any, Any]:
-    """Import Keras on TensorFlow, once a process.
+def load_keras() -> Any:
+    """Import Keras on the backend that KERAS_BACKEND names, TensorFlow where it names none, once a process.
 
-    On a GPU, memory grows as it is needed (TensorFlow otherwise takes the whole card) and TensorFloat-32 is off, so
-    that a probability is the same there as on a CPU within a card's tolerance. TensorFlow's start-up notices are
-    silenced; its errors are not. `TF_CPP_MIN_LOG_LEVEL=0` brings all of them back.
+    This is the door for building and training networks, which any backend can do: `KERAS_BACKEND=jax` or `torch`, where
+    those are installed. On a GPU, TensorFlow takes memory as it is needed (otherwise the whole card) and TensorFloat-32
+    is off, so that a probability is the same there as on a CPU within a card's tolerance. TensorFlow's start-up notices
+    are silenced; its errors are not. `TF_CPP_MIN_LOG_LEVEL=0` brings all of them back.
+
+    Returns
+    -------
+    module
+        `keras`.
+
+    Raises
+    ------
+    ModelError
+        If the backend is not installed, or is none.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") in {"2", "3"}
+    try:
+        with _without_notices(quiet):
+            import keras
+    except ModuleNotFoundError as error:
+        remedy = (
+            "install firstread[cpu] or firstread[gpu]"
+            if os.environ["KERAS_BACKEND"] == "tensorflow"
+            else "it is what KERAS_BACKEND asks for"
+        )
+        missing = (error.name or "a module").partition(".")[0]
+        raise ModelError(f"{missing} is not installed; {remedy}") from None
+    except ValueError as error:  # what Keras raises for a name that is no backend
+        raise ModelError(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}") from None
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+    return keras
+
+
+def load_backend() -> tuple[Any, Any]:
+    """Import Keras on TensorFlow, which is what serves, once a process.
 
     Returns
     -------
@@ -34,19 +72,13 @@ def load_backend() -> tuple[Any, Any]:
     ModelError
         If TensorFlow is not installed or Keras runs on another backend.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") in {"2", "3"}
-    try:
-        with _without_notices(quiet):
-            import keras
-            import tensorflow as tf
-    except ModuleNotFoundError as error:
-        raise ModelError(f"{error.name} is not installed; install firstread[cpu] or firstread[gpu]") from None
+    keras = load_keras()
     if keras.backend.backend() != "tensorflow":
-        raise ModelError(f"KERAS_BACKEND={keras.backend.backend()}: firstread runs Keras on tensorflow")
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+        raise ModelError(
+            f"KERAS_BACKEND={keras.backend.backend()}: firstread trains there, and serves with Keras on tensorflow"
+        )
+    import tensorflow as tf
+
     return keras, tf
 
 
@@ -97,8 +129,10 @@ def set_threads(threads: int) -> bool:
     Returns
     -------
     bool
-        False if TensorFlow has computed in this process already: the number is then fixed as it is.
+        False if the number is fixed as it is: TensorFlow has computed in this process already, or another backend does.
     """
+    if load_keras().backend.backend() != "tensorflow":
+        return False
     _, tf = load_backend()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)

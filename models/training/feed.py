@@ -1,5 +1,6 @@
 """Films as batches: read, changed at random, prepared by the recipe that serves, the next batch while one is learnt."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -50,6 +51,7 @@ class Feed:
         seed: int,
         threads: int,
     ) -> None:
+        self._dataset = dataset
         self._films = dataset.split("train")
         self._targets = np.asarray(dataset.targets(self._films))
         self._classes = len(dataset.labels)
@@ -102,19 +104,20 @@ class Feed:
                 yield self._mixed(batch, np.random.default_rng([_MIX, self._seed, number, first + position]))
 
     def _drawn(self, number: int) -> NDArray[np.int_]:
-        """Return the films of an epoch in their order: (N, 2), position of the film and which drawing of it this is.
+        """Return the films of an epoch in their order: (N, 2), position of the film and how often it came before.
 
-        With `balance=oversample` every class is drawn as often as the largest has films, each of its films as often as
-        the others or once more.
+        A film that `balance=oversample` draws again is changed in another way each time.
         """
         random = np.random.default_rng([_ORDER, self._seed, number])
         if self._hyper_parameters.balance != "oversample":
             order = random.permutation(len(self._films))
             return np.stack([order, np.zeros_like(order)], axis=1)
-        classes = [np.flatnonzero(self._targets == label) for label in range(self._classes)]
-        most = max(map(len, classes))
-        drawn = np.concatenate([_oversampled(of_class, most, random) for of_class in classes])
-        return np.asarray(random.permutation(drawn))
+        seen: Counter[int] = Counter()
+        drawn = []
+        for film in self._dataset.oversampled(random):
+            drawn.append((film, seen[film]))
+            seen[film] += 1
+        return random.permutation(np.asarray(drawn))
 
     def _mixed(self, batch: Batch, random: np.random.Generator) -> Batch:
         """Lay each film of a batch over another with one share for all, and their targets and weights with it."""
@@ -124,13 +127,6 @@ class Feed:
         other = random.permutation(len(batch[0]))
         x, y, weight = (share * part + (1 - share) * part[other] for part in batch)
         return x, y, weight
-
-
-def _oversampled(films: NDArray[np.int_], wanted: int, random: np.random.Generator) -> NDArray[np.int_]:
-    """Draw so many films, each as often as the others or once more: (wanted, 2), film and number of its drawing."""
-    drawings = range(-(-wanted // len(films)))
-    rounds = [np.stack([random.permutation(films), np.full(len(films), drawing)], axis=1) for drawing in drawings]
-    return np.concatenate(rounds)[:wanted]
 
 
 def class_weights(dataset: Dataset, balance: str) -> FloatArray:

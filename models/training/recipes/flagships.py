@@ -6,7 +6,9 @@ from models.architectures import squeezenet
 from models.architectures.weights import BackboneWeights
 from models.card import Input
 from models.training.hyperparameters import HyperParameters
-from models.training.recipes.recipe import COVID_19, PNEUMONIA, TUBERCULOSIS, LabelPlan, TrainingRecipe
+from models.training.recipes.articles import LUNG_WINDOW
+from models.training.recipes.labels import COVID, NON_COVID, NORMAL, PNEUMONIA, TUBERCULOSIS
+from models.training.recipes.recipe import TrainingRecipe
 
 
 def _squeezenet(rows: int, columns: int, channels: int, units: int, backbone_weights: BackboneWeights) -> Any:
@@ -22,12 +24,7 @@ CHEST_XRAY_TRIAGE = TrainingRecipe(
     preprocessing="chest_xray_triage",
     input=Input(rows=224, columns=224, channels=1),
     output="softmax",
-    labels=(
-        LabelPlan("normal"),
-        LabelPlan("pneumonia", PNEUMONIA, "routine", ((0.85, "urgent"),)),
-        LabelPlan("covid", COVID_19, "urgent"),
-        LabelPlan("tuberculosis", TUBERCULOSIS, "urgent"),
-    ),
+    labels=(NORMAL, PNEUMONIA, COVID, TUBERCULOSIS),
     frame_policy="first",
     hyper_parameters=HyperParameters(
         epochs=24,
@@ -62,4 +59,52 @@ CHEST_XRAY_TRIAGE = TrainingRecipe(
         "Expect the network to recognise, in part, where a film comes from instead of what it shows, and to fall far on"
         " films of other hospitals; measure it on your own films before anybody relies on it.",
     ),
+)
+
+CHEST_CT_COVID = TrainingRecipe(
+    name="chest_ct_covid",
+    title="Chest CT: COVID-19 or not",
+    architecture="squeezenet",
+    reference="Iandola et al., SqueezeNet, arXiv:1602.07360 (2016), version 1.1",
+    build=_squeezenet,
+    preprocessing="chest_ct_covid",
+    input=Input(rows=224, columns=224, channels=1),
+    output="softmax",
+    labels=(NON_COVID, COVID),
+    frame_policy="middle",
+    hyper_parameters=HyperParameters(
+        epochs=24,
+        batch_size=32,
+        learning_rate=3e-4,
+        patience=8,
+        optimizer="adamw",
+        weight_decay=1e-4,
+        clip_norm=1.0,
+        schedule="cosine",
+        warmup_epochs=1.0,
+        label_smoothing=0.05,
+        average_decay=0.98,
+        balance="weights",
+        augmentation="triage",
+    ),
+    rollup="top_tenth",
+    sensitivity=0.90,
+    highest_threshold=0.5,
+    default_for=("CT",),
+    intended_use=(
+        "Sorting the reading worklist: CT of the chest, shown in the lung window, that looks like COVID-19 is shown to"
+        " the radiologist sooner. Every study is still read by a radiologist."
+    ),
+    not_for=(
+        "Diagnosis, or any decision about a patient without a radiologist.",
+        "Ruling COVID-19 out: a study that is not flagged may show it.",
+        "Chest films, other body regions, slices without lung.",
+        "Any other disease: pneumonia of another cause may well be called COVID-19, and nothing else is looked for.",
+    ),
+    limitations=(
+        "Expect the network to recognise, in part, where a slice comes from instead of what it shows, and to fall far"
+        " on scanners and reconstructions of other hospitals; measure it on your own before anybody relies on it.",
+        "It looks at one slice at a time and knows nothing of its neighbours.",
+    ),
+    window=LUNG_WINDOW,
 )

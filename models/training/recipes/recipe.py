@@ -99,8 +99,3 @@ class TrainingRecipe:
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels in the order of the outputs."""
         return tuple(label.name for label in self.labels)
-
-
-COVID_19 = Code(scheme="SCT", value="840539006", meaning="COVID-19")
-PNEUMONIA = Code(scheme="SCT", value="233604007", meaning="Pneumonia")
-TUBERCULOSIS = Code(scheme="SCT", value="56717001", meaning="Tuberculosis")

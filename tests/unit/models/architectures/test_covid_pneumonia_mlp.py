@@ -23,11 +23,9 @@ def test_it_has_the_articles_layers() -> None:
 
 def test_the_penalty_is_five_thousandths_of_the_squares_of_the_three_hidden_kernels() -> None:
     model = covid_pneumonia_mlp.build(16, 16, 1, 3)
-    squares = [
-        float(np.square(model.get_layer(name).kernel.numpy()).sum())
-        for name in ("softsign_32", "sigmoid_60", "tanh_60")
-    ]
-    assert [float(loss) for loss in model.losses] == pytest.approx([0.005 * square for square in squares], rel=1e-5)
+    kernels = [model.get_layer(name).kernel.numpy() for name in ("softsign_32", "sigmoid_60", "tanh_60")]
+    expected = [0.005 * float(np.square(kernel).sum()) for kernel in kernels]
+    assert [float(loss) for loss in model.losses] == pytest.approx(expected, rel=1e-5)
 
 
 def test_it_gives_probabilities() -> None:

@@ -43,10 +43,8 @@ def write_weights(path: Path, layout: str, width: int) -> dict[str, tuple[Any, A
 
 
 def weights_of(model: Any) -> dict[str, tuple[Any, Any]]:
-    return {
-        layer.name: (layer.kernel.numpy(), layer.bias.numpy()) for layer in model.layers if layer.name.startswith("block")
-        and "conv" in layer.name
-    }  # fmt: skip
+    layers = [layer for layer in model.layers if "_conv" in layer.name]
+    return {layer.name: (layer.kernel.numpy(), layer.bias.numpy()) for layer in layers}
 
 
 def test_it_is_the_vgg16_of_keras() -> None:

@@ -19,7 +19,7 @@ What the article has wrong, and what is done here:
 from typing import Any
 
 from models.architectures.weights import BackboneWeights, refuse_weights
-from models.backend import load_backend
+from models.backend import load_keras
 
 LAYERS: tuple[tuple[int, float], ...] = ((512, 0.4), (256, 0.3), (128, 0.2))
 """Dense layers: units, and the share dropped after them while training."""
@@ -48,7 +48,7 @@ def build(rows: int, columns: int, channels: int, units: int, backbone_weights: 
         If backbone weights are given.
     """
     refuse_weights("covid_ct_mlp", backbone_weights)
-    keras, _ = load_backend()
+    keras = load_keras()
     layers = keras.layers
     image = keras.Input((rows, columns, channels), name="image")
     x = layers.Flatten(name="pixels")(image)

@@ -20,7 +20,7 @@ from typing import Any
 
 from models.architectures import vgg16
 from models.architectures.weights import BackboneWeights
-from models.backend import load_backend
+from models.backend import load_keras
 
 
 def build(
@@ -56,7 +56,7 @@ def build(
     RecipeError
         If the backbone weights cannot be had or do not fit.
     """
-    keras, _ = load_backend()
+    keras = load_keras()
     layers = keras.layers
     image = keras.Input((rows, columns, channels), name="image")
     x = vgg16.features(image, width=width)

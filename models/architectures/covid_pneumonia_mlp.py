@@ -17,7 +17,7 @@ What the article has wrong, and what is done here:
 from typing import Any
 
 from models.architectures.weights import BackboneWeights, refuse_weights
-from models.backend import load_backend
+from models.backend import load_keras
 
 L2 = 0.005
 """Weight of the sum of squares of each hidden layer's kernel in the loss."""
@@ -50,7 +50,7 @@ def build(rows: int, columns: int, channels: int, units: int, backbone_weights: 
         If backbone weights are given.
     """
     refuse_weights("covid_pneumonia_mlp", backbone_weights)
-    keras, _ = load_backend()
+    keras = load_keras()
     layers = keras.layers
     image = keras.Input((rows, columns, channels), name="image")
     x = layers.Flatten(name="pixels")(image)

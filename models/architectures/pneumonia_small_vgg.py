@@ -24,7 +24,7 @@ What the article has wrong, and what is done here:
 from typing import Any
 
 from models.architectures.weights import BackboneWeights, refuse_weights
-from models.backend import load_backend
+from models.backend import load_keras
 
 WIDTHS = (32, 64, 128)
 """Channels of the convolutions."""
@@ -55,7 +55,7 @@ def build(rows: int, columns: int, channels: int, units: int, backbone_weights: 
         If backbone weights are given.
     """
     refuse_weights("pneumonia_small_vgg", backbone_weights)
-    keras, _ = load_backend()
+    keras = load_keras()
     layers = keras.layers
     image = keras.Input((rows, columns, channels), name="image")
     x = image

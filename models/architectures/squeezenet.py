@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.architectures.weights import BackboneWeights, load_convolutions
-from models.backend import load_backend
+from models.backend import load_keras
 from models.errors import RecipeError
 
 FIRES: tuple[tuple[str, int, int], ...] = (
@@ -67,7 +67,7 @@ def build(
     RecipeError
         If the weight file is missing, or is not of this network.
     """
-    keras, _ = load_backend()
+    keras = load_keras()
     layers = keras.layers
     image = keras.Input((rows, columns, channels), name="image")
     x = layers.Rescaling(INPUT_SCALE, name="input_scale")(image)

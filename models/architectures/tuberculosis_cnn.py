@@ -17,7 +17,7 @@ What the article has wrong, and what is done here:
 from typing import Any
 
 from models.architectures.weights import BackboneWeights, refuse_weights
-from models.backend import load_backend
+from models.backend import load_keras
 
 BLOCKS: tuple[tuple[int, float], ...] = ((64, 0.25), (128, 0.25), (256, 0.3))
 """Pairs of convolutions: channels, and the share dropped after their pooling while training."""
@@ -55,7 +55,7 @@ def build(
         If backbone weights are given.
     """
     refuse_weights("tuberculosis_cnn", backbone_weights)
-    keras, _ = load_backend()
+    keras = load_keras()
     layers = keras.layers
     image = keras.Input((rows, columns, channels), name="image")
     x = image

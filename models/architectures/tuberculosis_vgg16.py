@@ -15,7 +15,7 @@ from typing import Any
 
 from models.architectures import vgg16
 from models.architectures.weights import BackboneWeights
-from models.backend import load_backend
+from models.backend import load_keras
 
 
 def build(
@@ -51,7 +51,7 @@ def build(
     RecipeError
         If the backbone weights cannot be had or do not fit.
     """
-    keras, _ = load_backend()
+    keras = load_keras()
     layers = keras.layers
     image = keras.Input((rows, columns, channels), name="image")
     x = layers.Flatten(name="flatten")(vgg16.features(image, width=width))

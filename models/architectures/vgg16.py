@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.architectures.weights import BackboneWeights, load_convolutions
-from models.backend import load_backend
+from models.backend import load_keras
 from models.errors import RecipeError
 
 BLOCKS: tuple[tuple[int, int], ...] = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
@@ -48,7 +48,7 @@ def features(image: Any, *, width: int = WIDTH) -> Any:
         (N, rows // 32, columns // 32, 8 x width), from the layer `LAST`; layers are named as in Keras
         (`block1_conv1`, ...).
     """
-    keras, _ = load_backend()
+    keras = load_keras()
     layers = keras.layers
     x = image
     for block, (times, convolutions) in enumerate(BLOCKS, start=1):
@@ -91,7 +91,7 @@ def download() -> Path:
     RecipeError
         If they cannot be had; saying how to bring them to a machine without a network.
     """
-    keras, _ = load_backend()
+    keras = load_keras()
     name = ORIGIN.rsplit("/", 1)[-1]
     try:
         with redirect_stdout(sys.stderr):  # Keras shows its progress, and standard output is for results

@@ -87,14 +87,12 @@ class Classifier:
             raise PackageError(f"{package.weights}: Keras cannot load it: {error}") from None
         card = package.card
         takes, gives = (None, card.input.rows, card.input.columns, card.input.channels), (None, card.units)
-        if model.input_shape != takes:
+        taken, given = (getattr(model, side, "anything") for side in ("input_shape", "output_shape"))
+        if taken != takes:  # a Sequential without an Input has no shape at all
+            raise PackageError(f"{package.weights}: the network takes {taken}, the card's field input says {takes}")
+        if given != gives:
             raise PackageError(
-                f"{package.weights}: the network takes {model.input_shape}, the card's field input says {takes}"
-            )
-        if model.output_shape != gives:
-            raise PackageError(
-                f"{package.weights}: the network gives {model.output_shape}, the card's fields output and labels say"
-                f" {gives}"
+                f"{package.weights}: the network gives {given}, the card's fields output and labels say {gives}"
             )
         return cls(package, model)
 

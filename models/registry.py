@@ -218,11 +218,7 @@ def stage_package(source: Path, models_dir: Path) -> Package:
         raise PackageError(f"{source}: there is no such folder; a package is a folder with {', '.join(FILES)}")
     need_files(source)
     card = load_card(source / CARD)
-    if (models_dir / card.name / card.version).exists() or (SHIPPED / card.name / card.version).exists():
-        raise PackageError(f"{card.identifier} is installed already; a changed model needs a new version")
-    models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".adding-", dir=models_dir)) / card.name / card.version
-    staging.mkdir(parents=True)
+    staging = staging_folder(models_dir, card)
     for file in FILES:
         shutil.copyfile(source / file, staging / file, follow_symlinks=False)
     evaluation = source / "evaluation"
@@ -232,6 +228,33 @@ def stage_package(source: Path, models_dir: Path) -> Package:
             if EVALUATION_FILE.fullmatch(path.name) and path.is_file() and not path.is_symlink():
                 shutil.copyfile(path, staging / "evaluation" / path.name, follow_symlinks=False)
     return read_package(staging)
+
+
+def staging_folder(models_dir: Path, card: Card) -> Path:
+    """Make a hidden folder beside the packages in which one is put together.
+
+    Returns
+    -------
+    Path
+        `.adding-.../<name>/<version>/`, empty.
+
+    Raises
+    ------
+    PackageError
+        If that version is shipped, or is in `models_dir`, already; or the folder cannot be made.
+    """
+    for place in (models_dir, SHIPPED):
+        if (place / card.name / card.version).exists():
+            raise PackageError(
+                f"{card.identifier} is installed already, in {place}; a changed model needs a new version"
+            )
+    try:
+        models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".adding-", dir=models_dir)) / card.name / card.version
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise PackageError(f"{models_dir}: {os.strerror(error.errno or 0)}") from None
+    return staging
 
 
 def install_staged(staged: Package, models_dir: Path) -> Package:

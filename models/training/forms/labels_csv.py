@@ -10,8 +10,8 @@ from models.training.forms.label_names import LabelNames
 TABLE = "labels.csv"
 
 COLUMNS = (
-    "a labels.csv with the columns file, label, patient_id or group_id, and split (train, val or test; without that"
-    " column a split is made); source, age_group and licence are used where they are there"
+    "a labels.csv with the columns file, label, split (train, val or test; without it one is made) and patient_id or"
+    " group_id; source, age_group and licence are used where they are there"
 )
 
 Row = dict[str, str]

@@ -90,7 +90,7 @@ def test_an_empty_split_or_class_is_named(write: Callable[..., Path]) -> None:
 
 def test_what_is_missing_is_said_with_what_is_needed(write: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    columns = r"labels\.csv with the columns file, label, patient_id or group_id, and split"
+    columns = r"labels\.csv with the columns file, label, split .* and patient_id or group_id"
     for folder, words in ((tmp_path / "nowhere", "there is no such folder"), (tmp_path / "empty", "of 0 films in it")):
         with pytest.raises(DataError, match=rf"{folder}: {words}.*{columns}") as caught:
             load_dataset(folder, ("normal",))

@@ -1,24 +1,18 @@
 """`firstread models …`: JSON alone on standard output, a record for every file, exit codes that mean something."""
 
 import json
-import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import structlog
 import typer
 from PIL import Image
-from pydicom import Dataset
-from typer.testing import CliRunner, Result
 
 from models.golden import golden_image
 from models.registry import SHIPPED
-from tests.support.objects import film, save
-from worker.commands.model_files import header_of
+from tests.support.model_commands import LABELS, MODEL, call, called
 from worker.commands.models import app
 
 pytestmark = pytest.mark.usefixtures("own_folder", "logs_as_they_were")

@@ -21,7 +21,7 @@ def refresh(session: Session, study: Study) -> None:
         select(Instance).where(Instance.study_id == study.id).order_by(col(Instance.received_at), col(Instance.id))
     ).all()
     counts = Counter(instance.status for instance in instances)
-    study.findings, study.priority = roll_up(readings(session, study))
+    study.findings, study.priority = roll_up(readings(session, study), _unread(session, study))
     study.ai_status = study_status(counts)
     study.rank = worklist_rank(study.ai_status, study.priority)
     study.reason = _reason(study, instances)
@@ -58,6 +58,17 @@ def readings(session: Session, study: Study) -> list[Reading]:
         for prediction, version, instance, series in rows
     }
     return list(newest.values())
+
+
+def _unread(session: Session, study: Study) -> Counter[str]:
+    """Count the instances still to be read, by Series Instance UID."""
+    return Counter(
+        session.exec(
+            select(Series.series_instance_uid)
+            .join(Instance, col(Instance.series_id) == col(Series.id))
+            .where(Instance.study_id == study.id, Instance.status == InstanceStatus.PENDING)
+        )
+    )
 
 
 _CARDS: dict[tuple[int | None, str], Card] = {}

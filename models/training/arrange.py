@@ -35,8 +35,8 @@ def arranged(
     unsaid = sum(not film.patient_id and not film.group_id for film in gathered.films)
     if unsaid:
         notes.append(
-            f"Of {unsaid:,} films nobody says whose they are: each counts as a patient of its own, and nobody can tell"
-            " whether a patient lies in two splits."
+            f"Films of which nobody says whose they are: {unsaid:,}; each counts as a patient of its own; nobody can"
+            " tell whether a patient lies in two splits."
         )
     return films, tuple(notes)
 
@@ -50,7 +50,7 @@ def _as_given(gathered: Gathered, same: Sequence[Sequence[int]], seed: int) -> t
     _refuse_copies(gathered, films, same)
     copies = sum(len(group) - 1 for group in same)
     if copies:
-        notes.append(f"{copies:,} films have the same bytes as another of their split.")
+        notes.append(f"Films with the same bytes as another of their split: {copies:,}.")
     given = {film.split for film in films}
     splits = [film.split or "train" for film in films]
     if "val" not in given and {"train", "test"} <= given:
@@ -92,7 +92,7 @@ def _without_copies(
     contradicting, notes = _contradicting(films, same)
     copies -= contradicting
     if copies:
-        notes.append(f"{len(copies):,} films have the same bytes as another and were left out.")
+        notes.append(f"Left out, as another film has the same bytes: {len(copies):,}.")
     together = [party.films for party in parties(films, same)]
     return *_without(films, together, copies | contradicting), notes
 
@@ -115,15 +115,14 @@ def _without_torn(
     torn -= contradicting
     if torn:
         notes.append(
-            f"{len(torn):,} films of patients who lie in the test set too, as films with the same bytes show, were left"
-            " out."
+            f"Left out, as a film with the same bytes puts their patients into the test set too: {len(torn):,}."
         )
     return *_without(films, same, torn | contradicting), notes
 
 
 def _contradicting(films: Sequence[FoundFilm], same: Iterable[Sequence[int]]) -> tuple[set[int], list[str]]:
     found = {index for group in same if len({films[index].label for index in group}) > 1 for index in group}
-    return found, [f"{len(found):,} films with the same bytes and different labels were left out."] if found else []
+    return found, [f"Left out, as films with the same bytes have different labels: {len(found):,}."] if found else []
 
 
 def _without(
@@ -159,8 +158,8 @@ def _refuse_crossing(gathered: Gathered) -> None:
     crossing = [f"{key[1]} ({' and '.join(sorted(found))})" for key, found in sorted(splits.items()) if len(found) > 1]
     if crossing:
         raise DataError(
-            f"{gathered.root}: {len(crossing):,} patients or groups lie in more than one split: {some(crossing)}; what"
-            f" is learnt of a patient in training must not be asked again in the test: {gathered.remedy}"
+            f"{gathered.root}: patients or groups that lie in more than one split: {len(crossing):,}, {some(crossing)};"
+            f" what is learnt of a patient in training must not be asked again in the test: {gathered.remedy}"
         )
 
 
@@ -174,6 +173,6 @@ def _refuse_copies(gathered: Gathered, films: Sequence[FoundFilm], same: Iterabl
             torn.append(" and ".join(of_split.values()))
     if torn:
         raise DataError(
-            f"{gathered.root}: {len(torn):,} films lie in more than one split, under several names with the same bytes:"
-            f" {some(torn)}; leave all but one of each out, or {gathered.remedy}"
+            f"{gathered.root}: films that lie in more than one split, under several names with the same bytes:"
+            f" {len(torn):,}, {some(torn)}; leave all but one of each out, or {gathered.remedy}"
         )

@@ -56,7 +56,7 @@ def gather(root: Path, files: Sequence[Path], notes: Sequence[str], names: Label
             films.append(FoundFilm(path=path, label=label, split=split_of(path, root), patient_id=patient))
     said = [*notes, *names.notes()]
     if loose:
-        said.append(f"{loose:,} films outside the folders of the classes were left out.")
+        said.append(f"Left out, as outside the folders of the classes: {loose:,}.")
     if folders:
         said.append("Folders within the classes were taken for patients.")
     return Gathered(root, settled(films, root), tuple(said), REMEDY)

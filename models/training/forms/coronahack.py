@@ -85,18 +85,18 @@ def gather(root: Path, table: Path, files: Sequence[Path], notes: Sequence[str],
             films.append(_film(_file(paths[name], root, split), label, split))
     said = [*notes, *names.notes()]
     if fileless:
-        said.append(f"{len(fileless):,} rows of the table have no file and were left out: {some(fileless)}.")
+        said.append(f"Rows of the table without a file, left out: {len(fileless):,} ({some(fileless)}).")
     if rowless:
-        said.append(f"{len(rowless):,} files have no row in the table and were left out: {some(sorted(rowless))}.")
+        said.append(f"Files without a row in the table, left out: {len(rowless):,} ({some(sorted(rowless))}).")
     if as_pneumonia:
-        said.append(f"{as_pneumonia:,} films of COVID-19 count as the pneumonia that the table calls them.")
+        said.append(f"Films of COVID-19 that count as the pneumonia that the table calls them: {as_pneumonia:,}.")
     if covid:
         films, moved = _with_tested(films, covid)
         said += moved
     unnamed = sum(not patient_of(film.path.name) for film in films)
     if unnamed:
         said.append(
-            f"{unnamed:,} films are named for a publication or at random: those of a publication were held together, of"
+            f"Films named for a publication or at random: {unnamed:,}; those of a publication are held together, of"
             " the others nobody can tell whether a patient lies in two splits."
         )
     remedy = "leave the films of these patients out of one of the two, or let folds be made"
@@ -141,4 +141,4 @@ def _with_tested(films: list[FoundFilm], covid: str) -> tuple[list[FoundFilm], l
     if not moved:
         return films, []
     changed = [replace(film, split="test") if index in moved else film for index, film in enumerate(films)]
-    return changed, [f"{len(moved):,} of {len(positions):,} COVID-19 films were moved to the test set, which had none."]
+    return changed, [f"Films of COVID-19 moved to the test set, which had none: {len(moved):,} of {len(positions):,}."]

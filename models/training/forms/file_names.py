@@ -65,7 +65,7 @@ def gather(root: Path, files: Sequence[Path], notes: Sequence[str], names: Label
         )
     said = [*notes, *names.notes(), "Labels were taken from the file names, and every name for a patient of its own."]
     if nameless:
-        said.append(f"{nameless:,} films whose names end in neither _0 nor _1 were left out.")
+        said.append(f"Left out, as their names end in neither _0 nor _1: {nameless:,}.")
     return Gathered(root, settled(films, root), tuple(said), REMEDY)
 
 

@@ -60,11 +60,11 @@ def film_files(root: Path) -> tuple[list[Path], list[str]]:
             others.append(place(path, root))
     notes = []
     if others:
-        notes.append(f"{len(others):,} files are neither PNG, JPEG nor DICOM and were left out: {some(others)}.")
+        notes.append(f"Left out as neither PNG, JPEG nor DICOM: {len(others):,} ({some(others)}).")
     if links:
-        notes.append(f"{len(links):,} links lead out of the folder and were not followed: {some(links)}.")
+        notes.append(f"Links that lead out of the folder, not followed: {len(links):,} ({some(links)}).")
     if masks:
-        notes.append(f"{masks:,} files in folders of masks were left out.")
+        notes.append(f"Left out as masks: {masks:,}.")
     return films, notes
 
 

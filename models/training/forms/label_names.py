@@ -75,6 +75,4 @@ class LabelNames:
         if not self.left_out:
             return []
         counts = ", ".join(f"{label} {count:,}" for label, count in sorted(self.left_out.items()))
-        return [
-            f"{self.left_out.total():,} films of labels that the network has no output for were left out: {counts}."
-        ]
+        return [f"Left out, as the network has no output for them: {counts}."]

@@ -45,7 +45,7 @@ def test_films_come_by_split_with_their_labels(write: Callable[..., Path]) -> No
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("f.png,normal,test,p6,g1", r"1 patients or groups .* g1 \(test and train\)"),
+        ("f.png,normal,test,p6,g1", r"patients or groups .* 1, g1 \(test and train\)"),
         ("f.png,normal,val,p1,g9", r"p1 \(train and val\)"),
         ("f.png,measles,train,p6,g6", "line 7: label 'measles' is none of normal, covid"),
         ("f.png,normal,holdout,p6,g6", "split 'holdout'"),
@@ -110,7 +110,7 @@ def test_the_table_itself_may_be_named(write: Callable[..., Path]) -> None:
 def test_labels_that_only_the_project_knows_are_left_out_and_counted(write: Callable[..., Path]) -> None:
     dataset = load_dataset(write(*ROWS, "f.png,tuberculosis,test,p6,g6"), ("normal", "pneumonia", "tuberculosis"))
     assert [film.path.name for film in dataset.films] == ["a.png", "d.png", "f.png"]
-    assert dataset.notes == ("3 films of labels that the network has no output for were left out: covid 3.",)
+    assert dataset.notes == ("Left out, as the network has no output for them: covid 3.",)
     with pytest.raises(DataError, match="no film has a label of the network, which are effusion"):
         load_dataset(dataset.root, ("effusion",))
 
@@ -123,12 +123,14 @@ def test_labels_go_by_other_names(write: Callable[..., Path]) -> None:
 def test_the_same_bytes_in_two_splits_are_refused(write: Callable[..., Path]) -> None:
     root = write(*ROWS)
     shutil.copy(root / "a.png", root / "e.png")
-    with pytest.raises(DataError, match=r"1 films lie in more than one split.*a\.png \(train\) and e\.png \(test\)"):
+    with pytest.raises(
+        DataError, match=r"films that lie in more than one split.* 1, a\.png \(train\) and e\.png \(test\)"
+    ):
         load_dataset(root, ("normal", "covid"))
     shutil.copy(root / "d.png", root / "e.png")
     (root / "a.png").write_bytes((root / "b.png").read_bytes())
     (root / "d.png").write_bytes(b"another")
-    assert "1 films have the same bytes as another of their split." in load_dataset(root, ("normal", "covid")).notes
+    assert "Films with the same bytes as another of their split: 1." in load_dataset(root, ("normal", "covid")).notes
 
 
 def test_a_group_and_a_patient_of_one_name_are_two_things(write: Callable[..., Path]) -> None:

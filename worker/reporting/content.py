@@ -93,7 +93,7 @@ def content_tree(
     )
     root: Dataset = report[0]
     root.ContentSequence.append(
-        _comments([CAUTION, *result.remarks, *remarks, *_failures(evidence), *_unnamed(evidence)])
+        _comments([CAUTION, *_means(result), *result.remarks, *remarks, *_failures(evidence), *_unnamed(evidence)])
     )
     return root
 
@@ -144,7 +144,11 @@ def _condition_group(result: StudyResult, finding: ReportedFinding, images: dict
         algorithm=_algorithm(
             algorithm.name,
             algorithm.version,
-            [f"weights-sha256={algorithm.weights_sha256}", f"operating-threshold={finding.threshold:g}"],
+            [
+                f"weights-sha256={algorithm.weights_sha256}",
+                f"operating-threshold={finding.threshold:g}",
+                *([f"roll-up={finding.rollup}"] if finding.rollup else []),
+            ],
         ),
         measurements=[Measurement(codes.DCM.CertaintyOfFinding, certainty(finding), codes.UCUM.Percent)],
         evaluations=[QualitativeEvaluation(condition, DETECTED if finding.flagged else NOT_DETECTED)],
@@ -241,6 +245,16 @@ def _comments(sentences: Iterable[str]) -> Any:
         [TextContentItem(codes.DCM.Comment, plain(sentence), relationship_type=contains) for sentence in sentences]
     )
     return container
+
+
+def _means(result: StudyResult) -> list[str]:
+    """Say where a certainty is not that of the image beside it."""
+    return [
+        f"{finding.code_meaning or finding.label}: the certainty is {finding.rollup}; the image referred to is the "
+        "highest of them."
+        for finding in result.findings
+        if finding.rollup
+    ]
 
 
 def _failures(evidence: Sequence[Evidence]) -> list[str]:

@@ -135,6 +135,7 @@ def _finding(entry: dict[str, Any], algorithm: Algorithm) -> ReportedFinding:
         flagged=entry["flagged"],
         sop_instance_uid=entry["sop_instance_uid"],
         algorithm=algorithm,
+        rollup=entry.get("rollup", ""),
     )
 
 

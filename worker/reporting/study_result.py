@@ -35,9 +35,11 @@ class ReportedFinding:
     flagged
         Whether it is reported as detected.
     sop_instance_uid
-        The instance the probability comes from; one of the study's evidence.
+        The instance the probability comes from, the highest where it is a mean; one of the study's evidence.
     algorithm
         What computed it.
+    rollup
+        Of what the probability is a mean, in words; empty where it is one instance's own.
     """
 
     label: str
@@ -49,6 +51,7 @@ class ReportedFinding:
     flagged: bool
     sop_instance_uid: str
     algorithm: Algorithm
+    rollup: str = ""
 
 
 @dataclass(frozen=True)

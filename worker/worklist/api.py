@@ -32,7 +32,7 @@ class Finding(BaseModel):
     model: str
     model_version: str
     sop_instance_uid: str
-    """The instance that the probability comes from."""
+    """The instance that the probability comes from; where it is a mean (`rollup` says of what), the highest."""
 
 
 class Delivery(BaseModel):

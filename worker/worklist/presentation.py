@@ -76,6 +76,17 @@ def flagged_first(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(findings, key=lambda finding: (not finding["flagged"], -finding["probability"]))
 
 
+def marked(prediction: dict[str, Any], findings: Iterable[dict[str, Any]]) -> set[str]:
+    """Return the labels to mark on an instance: those that it reaches and that the study is flagged for.
+
+    Of a stack of slices a single one reaches a threshold easily; marked red, it would look like a flag of the study.
+    """
+    flagged = {
+        finding["label"] for finding in findings if finding["flagged"] and finding["model"] == prediction["model"]
+    }
+    return flagged.intersection(prediction["flagged"])
+
+
 def finding_name(finding: dict[str, Any]) -> str:
     """Name a finding by the meaning of its code, else by its label."""
     code = finding.get("code")
@@ -179,8 +190,8 @@ def environment(**values: Any) -> jinja2.Environment:
     )
     made.globals.update(**values, triage_words=TRIAGE_WORDS, order=ORDER, time_zone=time_zone)
     for function in (
-        triage_class, ai_words, flagged_first, finding_name, label_name, percent, person_name, report_lines, age,
-        duration, local_time,
+        triage_class, ai_words, flagged_first, marked, finding_name, label_name, percent, person_name, report_lines,
+        age, duration, local_time,
     ):  # fmt: skip
         made.filters[function.__name__] = function
     return made

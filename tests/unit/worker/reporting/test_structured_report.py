@@ -104,6 +104,18 @@ def test_the_triage_category_is_a_code_or_none(priority: Any, code: str | None) 
         assert value(item(summary, "AITRIAGE")) == code
 
 
+def test_a_mean_over_slices_says_of_how_many_and_that_the_image_is_the_highest() -> None:
+    words = "the mean of the highest 30 of 300 instances of the series"
+    report = build(replace(result_of(source()), findings=(finding("covid", 0.62, "1.2.3.1", rollup=words),)))
+    (group, _) = groups(report)
+    texts = [entry.TextValue for entry in group.ContentSequence if entry.ValueType == "TEXT"]
+    assert f"roll-up={words}" in texts
+    assert f"COVID-19: the certainty is {words}; the image referred to is the highest of them." in comments(report)
+    plain = build(result_of(source()))
+    assert not any("roll-up=" in str(entry.get("TextValue", "")) for entry in groups(plain)[0].ContentSequence)
+    assert not any("the certainty is" in comment for comment in comments(plain))
+
+
 @pytest.mark.parametrize(
     ("probability", "threshold", "percent"),
     [

@@ -11,6 +11,7 @@ from worker.worklist.presentation import (
     duration,
     finding_name,
     local_time,
+    marked,
     percent,
     person_name,
     report_lines,
@@ -74,6 +75,15 @@ def test_the_state_is_spelled_out(study: dict[str, Any], words: str, shown_class
     assert triage_class(study) == shown_class
     assert "negative" not in ai_words(study).lower()
     assert "normal" not in ai_words(study).lower()
+
+
+def test_a_slice_is_marked_only_where_the_study_is_flagged() -> None:
+    prediction = {"model": "ct", "flagged": ["covid", "pneumonia"]}
+    finding = {"model": "ct", "label": "covid", "flagged": True}
+    assert marked(prediction, [finding]) == {"covid"}
+    assert marked(prediction, [finding | {"flagged": False}]) == set()
+    assert marked(prediction, [finding | {"model": "film"}]) == set()
+    assert marked(prediction | {"flagged": []}, [finding]) == set()
 
 
 def test_finding_name() -> None:

@@ -1,5 +1,7 @@
 """Many files, one record each: what is asked of a classifier outside the pipeline."""
 
+import csv
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import TypedDict, final
 
 import numpy as np
 
+from models.card import Card
 from models.classifier import Classifier
 from models.errors import ModelError
 from models.preprocessing import FloatArray
@@ -30,6 +33,14 @@ class Failure(TypedDict):
 
     file: str
     error: str
+
+
+@final
+class ArticleRecord(TypedDict):
+    """What the function at the end of "Tuberculosis detection" gives of an image, with these two names."""
+
+    Probability: float
+    Disease: str
 
 
 class UnusableFileError(ModelError):
@@ -69,7 +80,7 @@ def predict(
     *,
     watch: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Record]:
-    """Ask classifiers about files, in batches.
+    """Ask classifiers about files, in batches; of the images, no more than a batch a package is held at a time.
 
     Parameters
     ----------
@@ -144,3 +155,40 @@ def _classify(classifier: Classifier, queue: list[_Waiting], records: list[Recor
             flagged=card.flagged({label.name: float(p) for label, p in zip(card.labels, row, strict=True)}),
         )
     queue.clear()
+
+
+def article_record(prediction: Prediction, card: Card) -> ArticleRecord:
+    """Put a prediction as the article on tuberculosis does: one disease, and how probable it is.
+
+    The article names its disease from a probability of one half on and otherwise says healthy, with the probability of
+    the disease beside either. Here the most probable label is named, `normal` among them, with its own probability;
+    where the labels are independent and all are diseases, none of which reaches one half, that is `normal` too. Flags
+    follow the thresholds of the card, so a finding may be flagged in a film that is called normal here.
+    """
+    probabilities = prediction["probabilities"]
+    name = max(probabilities, key=lambda label: probabilities[label])
+    probability = probabilities[name]
+    if card.output == "sigmoid" and probability < 0.5 and all(label.finding for label in card.labels):
+        return ArticleRecord(Probability=round(1 - probability, 6), Disease="normal")
+    return ArticleRecord(Probability=probability, Disease=name)
+
+
+def csv_text(records: Sequence[Record]) -> str:
+    """Lay out records as CSV: file, model, model_version, a column a label, flagged, error.
+
+    The labels are those of all models together; what a model does not know, and everything of a file that could not be
+    read, is empty. Flagged labels are separated by semicolons.
+    """
+    predicted = [record for record in records if "error" not in record]
+    labels = list(dict.fromkeys(label for record in predicted for label in record["probabilities"]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "model", "model_version", *labels, "flagged", "error"])
+    for record in records:
+        if "error" in record:
+            writer.writerow([record["file"], "", "", *[""] * len(labels), "", record["error"]])
+            continue
+        values = [record["probabilities"].get(label, "") for label in labels]
+        flagged = ";".join(record["flagged"])
+        writer.writerow([record["file"], record["model"], record["model_version"], *values, flagged, ""])
+    return text.getvalue()

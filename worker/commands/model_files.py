@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -92,7 +93,9 @@ class FileOpener:
         self._settings = settings
         self._chosen = chosen
         self._pixels = PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes)
+        self._registry = bootstrap.model_registry(settings)
         self._router: Router | None = None
+        self._found: dict[str, Package] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -122,15 +125,20 @@ class FileOpener:
     def _packages(self, path: Path) -> list[Package]:
         if self._chosen is not None:
             return [self._chosen]
-        registry = bootstrap.model_registry(self._settings)
         if is_picture(path):
-            return [registry.default_for(PICTURE_MODALITY)]
+            return [self._once(PICTURE_MODALITY, self._registry.default_for)]
         if self._router is None:
             self._router = bootstrap.model_router(self._settings)
         decision = self._router.decide(header_of(path))
         if not decision.models:
             raise UnusableFileError(f"not eligible: {decision.reason}")
-        return [registry.find(identifier) for identifier in decision.models]
+        return [self._once(identifier, self._registry.find) for identifier in decision.models]
+
+    def _once(self, key: str, find: Callable[[str], Package]) -> Package:
+        """Look a package up once: a registry reads every card each time it is asked."""
+        if key not in self._found:
+            self._found[key] = find(key)
+        return self._found[key]
 
 
 def header_of(path: Path) -> pydicom.Dataset:

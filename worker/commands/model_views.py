@@ -9,6 +9,7 @@ from rich.text import Text
 from models.bulk import Record
 from models.card import Card, Group, Interval, Metrics
 from models.registry import Package
+from worker.commands.model_results import printable
 from worker.config import Route
 
 
@@ -37,11 +38,11 @@ def prediction_table(records: Sequence[Record]) -> Table:
     table = Table("file", "model", "probabilities", "flagged")
     for record in records:
         if "error" in record:
-            table.add_row(Text(record["file"]), "", Text(record["error"], style="red"), "")
+            table.add_row(Text(printable(record["file"])), "", Text(record["error"], style="red"), "")
             continue
         probabilities = ", ".join(f"{name} {value:.3f}" for name, value in record["probabilities"].items())
         model = f"{record['model']}@{record['model_version']}"
-        table.add_row(Text(record["file"]), model, probabilities, ", ".join(record["flagged"]) or "-")
+        table.add_row(Text(printable(record["file"])), model, probabilities, ", ".join(record["flagged"]) or "-")
     return table
 
 

@@ -1,5 +1,6 @@
 """Each file gets its record in its place, whatever happens to its neighbours."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,7 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.bulk import UnusableFileError, files_under, predict
+from models.bulk import (
+    Failure,
+    Prediction,
+    Record,
+    UnusableFileError,
+    article_record,
+    csv_text,
+    files_under,
+    predict,
+)
 from models.classifier import Classifier
 from models.errors import ImageError, ModelError, PackageError
 from models.golden import golden_image
@@ -95,3 +105,59 @@ def test_a_folder_stands_for_its_files_sorted_without_hidden_ones(tmp_path: Path
     missing = tmp_path / "missing.png"
     found = files_under([missing, tmp_path])
     assert [str(path.relative_to(tmp_path)) for path in found] == ["missing.png", "a.dcm", "b/1.png", "b/2.png"]
+
+
+def test_images_do_not_pile_up(package: Package, make_package: Make) -> None:
+    """Two models in turn, so that neither batch fills at every file: alive are two batches at most, not 300 images."""
+    other = make_package(version="2.0.0")
+    held: list[weakref.ref[FloatArray]] = []
+    alive: list[int] = []
+
+    def load(package: Package) -> Classifier:
+        classifier = Classifier.load(package)
+        prepare = classifier.prepare
+
+        def counted(image: FloatArray) -> FloatArray:
+            prepared = prepare(image)
+            held.append(weakref.ref(prepared))
+            return prepared
+
+        classifier.prepare = counted  # type: ignore[method-assign]
+        return classifier
+
+    def open_file(path: Path) -> Sequence[tuple[Package, FloatArray]]:
+        alive.append(sum(reference() is not None for reference in held))
+        chosen = other if int(path.stem) % 7 == 0 else package
+        return [(chosen, golden_image(40, 40).astype(np.float32))]
+
+    records = predict([Path(f"{number}.png") for number in range(300)], open_file, load)
+    assert not any("error" in record for record in records)
+    assert 32 <= max(alive) <= 2 * 32
+
+
+def prediction(**probabilities: float) -> Prediction:
+    return Prediction(file="f", model="tiny", model_version="1.0.0", probabilities=probabilities, flagged=[])
+
+
+def test_the_articles_record_names_the_most_probable(make_package: Make) -> None:
+    card = make_package().card
+    assert article_record(prediction(normal=0.3, pneumonia=0.7), card) == {"Probability": 0.7, "Disease": "pneumonia"}
+    assert article_record(prediction(normal=0.6, pneumonia=0.4), card) == {"Probability": 0.6, "Disease": "normal"}
+    diseases = card.model_copy(update={"output": "sigmoid", "labels": card.labels[1:]})
+    assert article_record(prediction(pneumonia=0.2), diseases) == {"Probability": 0.8, "Disease": "normal"}
+    assert article_record(prediction(pneumonia=0.6), diseases) == {"Probability": 0.6, "Disease": "pneumonia"}
+
+
+def test_csv_has_the_labels_of_all_models_and_empty_cells(package: Package) -> None:
+    records: list[Record] = [
+        prediction(normal=0.25, pneumonia=0.75) | {"flagged": ["pneumonia"]},
+        Failure(file="a, b.png", error='no "pixels"'),
+        prediction(covid=0.5, normal=0.5) | {"model": "other", "flagged": ["covid", "x"]},
+    ]  # type: ignore[list-item]
+    assert csv_text(records) == (
+        "file,model,model_version,normal,pneumonia,covid,flagged,error\n"
+        "f,tiny,1.0.0,0.25,0.75,,pneumonia,\n"
+        '"a, b.png",,,,,,,"no ""pixels"""\n'
+        "f,other,1.0.0,0.5,,0.5,covid;x,\n"
+    )
+    assert csv_text([]) == "file,model,model_version,flagged,error\n"

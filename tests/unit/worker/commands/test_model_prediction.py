@@ -1,5 +1,9 @@
 """`firstread models predict`: a record for every file, in every form it is asked for."""
 
+import csv
+import json
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,8 @@ from models.golden import golden_image
 from tests.support.model_commands import LABELS, MODEL, call, called, chest
 from tests.support.objects import save
 from worker.commands.model_files import header_of
+from worker.commands.model_results import write_private
+from worker.errors import FirstreadError
 
 pytestmark = pytest.mark.usefixtures("own_folder", "logs_as_they_were")
 
@@ -93,3 +99,114 @@ def test_every_awkward_file_gets_its_record(scans: Path) -> None:
     errors = [record["error"] for record in records if "error" in record]
     assert all(errors)
     assert 10 <= len(records) - len(errors) <= 20
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(np.roll(golden_image(200, 180), 40 * number, axis=1)).save(folder / f"{number}.png")
+    (folder / "1_torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    return folder
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_record_is_the_articles_for_one_film(tmp_path: Path) -> None:
+    Image.fromarray(golden_image(200, 180)).save(tmp_path / "film.png")
+    [prediction] = called("predict", tmp_path / "film.png")
+    result = call("predict", tmp_path / "film.png", "--record")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert list(record) == ["Probability", "Disease"]
+    best = max(prediction["probabilities"], key=prediction["probabilities"].get)
+    assert record == {"Probability": prediction["probabilities"][best], "Disease": best}
+    for label in set(prediction["flagged"]) - {best}:
+        assert f"film.png: {label} is flagged all the same" in result.stderr
+
+
+def test_record_of_several_is_a_list_and_names_what_could_not_be_read(films: Path, tmp_path: Path) -> None:
+    records = called("predict", films, "--record", "--out", tmp_path / "records.json", code=1)
+    assert [list(record) for record in records] == [
+        ["Probability", "Disease"], ["Probability", "Disease"], ["file", "error"], ["Probability", "Disease"],
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "records.json").read_text()) == records
+    single = call("predict", films / "1_torn.png", "--record")
+    assert single.exit_code == 1
+    assert list(json.loads(single.stdout)) == ["file", "error"]
+
+
+def test_a_folder_goes_to_csv_and_json_and_bad_files_are_listed_at_the_end(films: Path, tmp_path: Path) -> None:
+    result = call("predict", films, "--csv", tmp_path / "out.csv", "--out", tmp_path / "out.json")
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"4 records written: {tmp_path / 'out.json'}, {tmp_path / 'out.csv'}")
+    assert "1 of 4 without a prediction:" in result.stderr
+    assert f"  {films / '1_torn.png'}: this is neither a PNG nor a JPEG picture" in result.stderr
+    records = json.loads((tmp_path / "out.json").read_text())
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["file", "model", "model_version", *LABELS, "flagged", "error"]
+    for row, record in zip(rows, records, strict=True):
+        assert row["file"] == record["file"]
+        assert row["error"] == record.get("error", "")
+        assert [row[label] for label in LABELS] == [str(record.get("probabilities", {}).get(n, "")) for n in LABELS]
+        assert row["flagged"] == ";".join(record.get("flagged", []))
+    assert mode(tmp_path / "out.csv") == mode(tmp_path / "out.json") == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
+        "firstread.toml", "out.csv", "out.json",
+    ]  # fmt: skip
+
+
+def test_csv_on_standard_output_is_nothing_else(films: Path) -> None:
+    result = call("predict", films, "--csv", "-")
+    rows = list(csv.reader(result.stdout.splitlines()))
+    assert [len(row) for row in rows] == [len(LABELS) + 5] * 5
+    assert [Path(row[0]).name for row in rows[1:]] == ["0.png", "1.png", "1_torn.png", "2.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--record", "--csv", "x.csv"), "--record is JSON"),
+        (("--json", "--csv", "-"), "standard output takes one form"),
+        (("--out", "-"), "for standard output say --json"),
+        (("--csv", "nowhere/x.csv"), "there is no folder nowhere"),
+        (("--out", "."), "is a folder"),
+        (("--csv", "same", "--out", "same"), "the same file"),
+    ],
+)
+def test_bad_usage_is_said_before_any_work(films: Path, arguments: tuple[str, ...], words: str) -> None:
+    result = call("predict", films, *arguments)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert result.stdout == ""
+
+
+def test_a_result_takes_the_place_of_an_older_one_or_leaves_it(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("older")
+    (tmp_path / "out.csv").chmod(0o644)
+    assert call("predict", films / "0.png", "--csv", tmp_path / "out.csv").exit_code == 0
+    assert (tmp_path / "out.csv").read_text().startswith("file,model,")
+    assert mode(tmp_path / "out.csv") == 0o600
+    with pytest.raises(FirstreadError, match="No such file"):
+        write_private(tmp_path / "gone" / "out.csv", b"")
+
+
+def test_a_file_whose_name_is_no_text_costs_nothing(tmp_path: Path) -> None:
+    name = tmp_path / os.fsdecode(b"M\xfcller.png")
+    Image.fromarray(golden_image()).save(name)
+    [record] = called("predict", name, "--out", tmp_path / "out.json", "--csv", tmp_path / "out.csv")
+    assert record["file"] == json.loads((tmp_path / "out.json").read_text())[0]["file"] == str(name)
+    assert r"M\udcfcller.png" in (tmp_path / "out.csv").read_text()
+    assert call("predict", name).exit_code == 0
+
+
+def test_nothing_to_ask_about_is_said_and_written(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = call("predict", tmp_path / "empty", "--csv", tmp_path / "out.csv")
+    assert result.exit_code == 1
+    assert "no files there" in result.stderr
+    assert (tmp_path / "out.csv").read_text() == "file,model,model_version,flagged,error\n"

@@ -1,0 +1,59 @@
+"""Results of the `models` commands as text and in files, which nobody else can read, and which are whole or not there.
+
+A folder of films is often named for its patient, so a list of predictions is as private as they are.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from worker.errors import FirstreadError
+
+
+def json_text(value: Any) -> str:
+    """Write JSON; a file name that is no text is written with escapes."""
+    return printable(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Escape what stands in a text for bytes of a file name that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def need_target(path: Path, option: str) -> None:
+    """Raise, before any work is done for it, if a result cannot be written there."""
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder; a file is wanted", param_hint=option)
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise typer.BadParameter(f"the folder {path.parent} cannot be written to", param_hint=option)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner reads (0600), in one step in place of what is there.
+
+    Raises
+    ------
+    FirstreadError
+        If it cannot be written; what was there is left as it was.
+    """
+    try:
+        descriptor, part = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(part).replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                Path(part).unlink()
+            raise
+    except OSError as error:
+        raise FirstreadError(f"{path}: {error.strerror}") from None

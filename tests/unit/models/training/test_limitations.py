@@ -8,6 +8,7 @@ from models.registry import Registry
 from models.training.dataset import Dataset, Film, Split, load_dataset
 from models.training.limitations import limitations
 from models.training.recipes import CHEST_XRAY_TRIAGE, TRAINING_RECIPES
+from tests.support.pictures import pictures
 
 LABELS = ("normal", "pneumonia", "tuberculosis")
 
@@ -104,6 +105,50 @@ def test_age_that_is_not_stated_is_said() -> None:
     assert "does not say how old" in text(*even("train", "a", 5, "unknown"))
 
 
+def test_an_age_that_is_not_said_is_no_age_group() -> None:
+    two = text(("train", "normal", "a", "child", 9), ("train", "pneumonia", "a", "unknown", 2))
+    assert "share of the age group child: normal 100 %, pneumonia 0 %" in two
+    assert "not said" not in two
+    three = text(
+        ("train", "normal", "a", "child", 5),
+        ("train", "normal", "a", "adult", 5),
+        ("train", "pneumonia", "a", "unknown", 5),
+    )
+    assert "share of those whose age is not said: normal 0 %, pneumonia 100 %" in three
+
+
+def test_slices_are_called_slices() -> None:
+    groups = [*even("train", "a", 5), ("train", "normal", "b", "child", 5), *even("test", "a", 2)]
+    unknown = even("train", "unknown", 5, "unknown")
+    for chosen in (groups, unknown, even("train", "a", 5), [*groups, *unknown]):
+        films, slices = limitations(dataset(*chosen)), limitations(dataset(*chosen), "slice")
+        assert "film" not in " ".join(slices)
+        assert slices == tuple(sentence.replace("film", "slice") for sentence in films)
+
+
+def test_two_labels_of_a_source_each() -> None:
+    said = "\n".join(
+        limitations(
+            dataset(
+                ("train", "non-covid", "clinic", "adult", 4),
+                ("train", "covid", "hospital", "adult", 6),
+                ("test", "covid", "hospital", "adult", 1),
+                labels=("non-covid", "covid"),
+            ),
+            "slice",
+        )
+    )
+    assert "every non-covid slice comes from one source (clinic); every covid slice comes from one source" in said
+    assert "trained on 10 slices (non-covid 4, covid 6)" in said
+
+
+def test_films_of_nobody_are_said(tmp_path: Path) -> None:
+    pictures(tmp_path, *(f"{label}/{i}.png" for label in LABELS for i in range(10)))
+    said = " ".join(limitations(load_dataset(tmp_path, LABELS)))
+    assert "Of 30 of 30 films the data set does not say whose they are" in said
+    assert "whose they are" not in text(*even("train", "a", 5))
+
+
 def test_many_sources_are_not_all_listed() -> None:
     said = text(*(group for number in range(9) for group in even("train", f"clinic{number}", 9 - number)))
     assert "clinic4 5 and 4 more" in said
@@ -115,6 +160,14 @@ def test_no_recipe_speaks_of_the_films_of_one_collection() -> None:
         said = " ".join(recipe.limitations)
         for word in ("collection", "children", "report text", "310", "thousand", "COVID"):
             assert word not in said
+
+
+@pytest.mark.real_scans
+def test_what_is_said_of_real_slices(scans: Path) -> None:
+    said = " ".join(limitations(load_dataset(scans / "ct", ("non-covid", "covid")), "slice"))
+    assert "The data set does not say how old the patients are" in said
+    assert "The test slices come from the sources of the training slices" in said
+    assert "film" not in said
 
 
 @pytest.mark.real_scans

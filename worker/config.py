@@ -63,9 +63,10 @@ class Route(BaseModel):
     """One `[[route]]` table: which objects go to which model.
 
     `when` maps a DICOM keyword, or several joined by `|` (any of them), to patterns of which one must match the value;
-    patterns are case-insensitive with `*` and `?`, and the empty pattern matches an absent or empty value. A route
-    names a `model`, or says why the object is `not_eligible`. The first match wins, but a route marked `also` fires
-    and lets the search go on. `remark` is shown with the result.
+    patterns are case-insensitive with `*` and `?`, and the empty pattern matches an absent or empty value. The
+    direction cosines of `ImageOrientationPatient` are matched as their plane: AXIAL, CORONAL, SAGITTAL or OBLIQUE.
+    A route names a `model`, or says why the object is `not_eligible`. The first match wins, but a route marked `also`
+    fires and lets the search go on. `remark` is shown with the result.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from worker.config import Route
 from worker.intake.headers import texts
+from worker.intake.image_plane import image_plane
 
 FILMS = ("CR", "DX", "RG")
 CHEST = ("*CHEST*", "*THORAX*", "*LUNG*")
@@ -22,6 +23,15 @@ OTHER_PARTS = (
     "*SHOULDER*", "*HUMER*", "*FEMUR*", "*TIBIA*", "*FOREARM*", "*SKULL*", "*HEAD*", "*SINUS*", "*NECK*", "*SPINE*",
     "*LUMBAR*", "*CERVICAL*", "*SACR*", "*BREAST*", "*MAMMO*", "*DENTAL*", "*TEETH*", "*JAW*", "*EXTREMIT*",
 )  # fmt: skip
+
+NO_CHEST = (
+    "HEAD", "SKULL", "BRAIN", "SINUS", "ORBIT", "EAR", "JAW", "MAXILLA", "MANDIBLE", "NECK", "SPINE", "CSPINE",
+    "TSPINE", "LSPINE", "SSPINE", "PELVIS", "HIP", "KNEE", "ANKLE", "FOOT", "HAND", "WRIST", "ELBOW", "SHOULDER",
+    "EXTREMITY", "ARM", "LEG", "CALCANEUS", "TOE", "FINGER", "UTERUS", "KIDNEY", "BLADDER", "PROSTATE", "COLON",
+    "PANCREAS",
+)  # fmt: skip
+"""Values of BodyPartExamined (PS3.16 annex L) of series without lungs. ABDOMEN is none of them: many scanners say it of
+everything that one run from neck to pelvis has given."""
 
 SHIPPED: tuple[Route, ...] = (
     Route(
@@ -43,6 +53,11 @@ SHIPPED: tuple[Route, ...] = (
         name="lateral",
         when={"Modality": FILMS, "ViewPosition": ("LL", "RL")},
         not_eligible="a lateral view (ViewPosition LL or RL); the model reads frontal films",
+    ),
+    Route(
+        name="ct-secondary-capture",
+        when={"Modality": ("CT",), "SOPClassUID": ("1.2.840.10008.5.1.4.1.1.7*",)},
+        not_eligible="a secondary capture of a CT (a dose report, a rendering, a screen), not a slice",
     ),
     Route(name="chest-film", when={"Modality": FILMS, "BodyPartExamined": CHEST}, model="chest_xray_triage"),
     Route(
@@ -70,6 +85,46 @@ SHIPPED: tuple[Route, ...] = (
         name="ct-localizer",
         when={"Modality": ("CT",), "ImageType": ("LOCALIZER",)},
         not_eligible="a CT localizer",
+    ),
+    Route(
+        name="ct-no-slice",
+        when={"Modality": ("CT",), "ImageType": ("*MIP*", "*DOSE*", "*SCREEN SAVE*", "*PROT", "VOLUME_RENDER", "VRT")},
+        not_eligible="a projection, a rendering or a text page of a CT, as its ImageType says, not a slice",
+    ),
+    Route(
+        name="ct-dose-report",
+        when={"Modality": ("CT",), "SeriesDescription": ("*DOSE REPORT*", "*DOSE INFO*", "*PATIENT PROTOCOL*")},
+        not_eligible="a dose report of a CT, as its description says",
+    ),
+    Route(
+        name="ct-bolus",
+        when={
+            "Modality": ("CT",),
+            "SeriesDescription": (
+                "*MONITORING*",
+                "*SMART*PREP*",
+                "*BOLUS TRACK*",
+                "*TEST*BOLUS*",
+                "LOCATOR*",
+                "TRACKER*",
+            ),
+        },
+        not_eligible="one level seen again and again while contrast comes in, as its description says",
+    ),
+    Route(
+        name="ct-not-axial",
+        when={"Modality": ("CT",), "ImageOrientationPatient": ("CORONAL", "SAGITTAL", "OBLIQUE")},
+        not_eligible="a CT image that is not axial (ImageOrientationPatient); the model reads axial slices",
+    ),
+    Route(
+        name="ct-spine",
+        when={"Modality": ("CT",), "SeriesDescription|ProtocolName": ("*SPINE*",)},
+        not_eligible="a CT of the spine, as its description says",
+    ),
+    Route(
+        name="ct-other-part",
+        when={"Modality": ("CT",), "BodyPartExamined": NO_CHEST},
+        not_eligible="a CT of another body part, as its BodyPartExamined says",
     ),
     Route(
         name="chest-ct",
@@ -173,6 +228,12 @@ def _fits(value: str, pattern: str) -> bool:
 
 
 def _values(header: Dataset, keywords: str) -> Iterator[str]:
-    """Yield the values of one keyword, or of several joined by `|`; an absent one is the empty string."""
+    """Yield the values of one keyword, or of several joined by `|`; an absent one is the empty string.
+
+    Direction cosines are nothing to compare with a pattern: Image Orientation (Patient) is the word for its plane.
+    """
     for keyword in keywords.split("|"):
-        yield from texts(header, keyword) or [""]
+        if keyword == "ImageOrientationPatient":
+            yield image_plane(header)
+        else:
+            yield from texts(header, keyword) or [""]

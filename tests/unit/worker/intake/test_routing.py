@@ -55,7 +55,7 @@ def test_a_film_that_says_no_body_part_is_read_and_says_so() -> None:
         ({"Modality": "MR", "BodyPartExamined": "CHEST"}, "Modality MR"),
         ({"Modality": "CT", "BodyPartExamined": "CHEST"}, "no model installed for it (chest_ct_covid)"),
         ({"Modality": "CT", "BodyPartExamined": "CHEST", "ImageType": ["ORIGINAL", "LOCALIZER"]}, "localizer"),
-        ({"Modality": "CT", "BodyPartExamined": "HEAD"}, "BodyPartExamined HEAD"),
+        ({"Modality": "CT", "BodyPartExamined": "HEART"}, "BodyPartExamined HEART"),
         ({"Modality": "OT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "no rule"),
         (
             {"Modality": "OT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "SeriesDescription":
@@ -70,9 +70,65 @@ def test_everything_else_says_why_not(attributes: dict[str, Any], reason: str) -
     assert reason in decision.reason
 
 
-def test_chest_ct_goes_to_the_ct_model_where_one_is_installed() -> None:
-    router = Router((), {"chest_ct_covid": ["2.0.0"]})
-    assert router.decide(header(Modality="CT", StudyDescription="CT Thorax")).models == ("chest_ct_covid@2.0.0",)
+CT_ROUTER = Router((), {"chest_ct_covid": ["2.0.0"], "chest_xray_triage": ["1.0.0"]})
+AXIAL = [1, 0, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"StudyDescription": "CT Thorax"},
+        {"BodyPartExamined": "CHEST", "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]},
+        {"BodyPartExamined": "CHEST", "ImageType": ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MPR"]},
+        {"BodyPartExamined": "CHEST", "ImageOrientationPatient": AXIAL},
+        {"BodyPartExamined": "CHEST", "ImageOrientationPatient": [-1, 0, 0, 0, -1, 0]},
+        {"BodyPartExamined": "CHEST", "ImageOrientationPatient": [1, 0, 0, 0, 0.88, -0.47]},  # 28 degrees of tilt
+        {"BodyPartExamined": "CHEST", "ImageOrientationPatient": [0, 0, 0, 0, 0, 0]},
+        {"BodyPartExamined": "ABDOMEN", "StudyDescription": "CT CHEST ABDOMEN PELVIS"},
+        {"BodyPartExamined": "CHEST", "SeriesDescription": "LOW DOSE 1.0 LUNG"},
+        {"BodyPartExamined": "CHEST", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"},
+    ],
+)
+def test_axial_slices_of_a_chest_ct_go_to_the_ct_model(attributes: dict[str, Any]) -> None:
+    decision = CT_ROUTER.decide(header(Modality="CT", **attributes))
+    assert decision.models == ("chest_ct_covid@2.0.0",), decision
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER", "CT_SOM5 TOP"]}, "a CT localizer"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "not axial"),
+        ({"ImageOrientationPatient": [0.0589, 0.9983, 0, 0, 0, -1]}, "not axial"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0.7, -0.714]}, "not axial"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "a secondary capture of a CT"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.4"}, "a secondary capture of a CT"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"]}, "as its ImageType says"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "", "DOSEINFO"]}, "as its ImageType says"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT"]}, "as its ImageType says"),
+        ({"SeriesDescription": "Dose Report"}, "a dose report"),
+        ({"SeriesDescription": "PreMonitoring"}, "while contrast comes in"),
+        ({"SeriesDescription": "SmartPrep Series"}, "while contrast comes in"),
+        ({"BodyPartExamined": "HEAD"}, "another body part"),
+        ({"BodyPartExamined": "TSPINE", "StudyDescription": "CT THORACIC SPINE"}, "another body part"),
+        ({"SeriesDescription": "T-Spine 2.0 bone"}, "a CT of the spine"),
+    ],
+)
+def test_what_a_chest_ct_study_holds_beside_its_axial_slices_says_why_not(
+    attributes: dict[str, Any], reason: str
+) -> None:
+    study = {"Modality": "CT", "BodyPartExamined": "CHEST", "StudyDescription": "CT CHEST"}
+    decision = CT_ROUTER.decide(header(**(study | attributes)))
+    assert decision.models == ()
+    assert reason in decision.reason
+
+
+def test_a_rule_may_name_a_plane() -> None:
+    routes = (Route(name="coronal", when={"ImageOrientationPatient": ("coronal",)}, model="ours@1.0.0"),)
+    router = Router(routes, {"ours": ["1.0.0"]})
+    assert router.decide(header(Modality="MR", ImageOrientationPatient=[1, 0, 0, 0, 0, -1])).models == ("ours@1.0.0",)
+    assert router.decide(header(Modality="MR", ImageOrientationPatient=AXIAL)).models == ()
+    assert router.decide(header(Modality="MR")).models == ()
 
 
 def test_the_hospitals_rules_come_first_and_may_fire_together() -> None:

@@ -1,0 +1,148 @@
+"""The report as one HTML file."""
+
+import importlib.metadata
+import os
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from models.card import Card, Metrics
+from models.errors import DataError
+from models.training.dataset import Dataset
+from models.training.details import SMALL, Details
+from models.training.evaluate import LEAST_OF_EACH, Scored
+from models.training.figures import BINS
+from models.training.report import charts
+from models.training.report.films import Sheet, grey_rows
+from models.training.report.history import History
+from models.training.report.words import counted, figure, glance, span
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page shows.
+
+    `grey` is the density of grey values by label, from `GreyValues`; `sheet` is None where films are left out.
+    """
+
+    card: Card
+    dataset: Dataset
+    scored: Scored
+    metrics: Metrics
+    details: Details
+    history: History
+    grey: dict[str, list[float]]
+    sheet: Sheet | None
+    libraries: dict[str, str]
+    evaluated_at: datetime
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page, readable by its owner alone: it may hold patients' films.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be written.
+    """
+    text = render(report)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(descriptor, 0o600)  # it may have been there
+            stream.write(text)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
+def render(report: Report) -> str:
+    """Lay the page out."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(figure=figure, span=span, counted=counted)
+    # Our own style sheet, which may stand in the page as it is.
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704
+    return made.get_template("report.html").render(style=style, **_values(report))
+
+
+def _values(report: Report) -> dict[str, Any]:
+    card, metrics, details = report.card, report.metrics, report.details
+    return {
+        "card": card,
+        "metrics": metrics,
+        "details": details,
+        "history": report.history,
+        "sheet": report.sheet,
+        "libraries": report.libraries,
+        "program": importlib.metadata.version("firstread"),
+        "evaluated_at": report.evaluated_at.astimezone(UTC),
+        "notes": report.dataset.notes,
+        "glance": glance(card, report.scored, metrics, details),
+        "labels": [label.name for label in card.labels],
+        "films": _films(report),
+        "grey": grey_rows(report.grey),
+        "thresholds": {point.label: point.threshold for point in details.operating_points if point.asked is None},
+        "parts": (
+            ("source", metrics.by_source, details.by_source),
+            ("age group", metrics.by_age_group, details.by_age_group),
+        ),
+        "small": SMALL,
+        "least": LEAST_OF_EACH,
+        "bins": BINS,
+        "look": charts.look,
+        "charts": _charts(report),
+    }
+
+
+def _charts(report: Report) -> dict[str, Any]:
+    """Draw every picture that the films allow."""
+    card, metrics, details = report.card, report.metrics, report.details
+    order = [label.name for label in card.labels]
+    drawn = {name: curves for name, curves in details.curves.items() if curves.roc}
+    return {
+        "confusion": charts.confusion(card, metrics.confusion),
+        "roc": {
+            name: charts.roc(name, order.index(name), curves, metrics.labels[name].auroc)
+            for name, curves in drawn.items()
+        },
+        "precision_recall": {
+            name: charts.precision_recall(name, order.index(name), curves) for name, curves in drawn.items()
+        },
+        "by_threshold": {
+            point.label: charts.by_threshold(point.label, point.threshold, details.curves[point.label])
+            for point in details.operating_points
+            if point.asked is None and point.label in drawn
+        },
+        "reliability": charts.reliability(details.reliability),
+        "sureness": charts.sureness(details.reliability),
+        "source": charts.groups("source", metrics.by_source, metrics.accuracy, SMALL),
+        "age group": charts.groups("age group", metrics.by_age_group, metrics.accuracy, SMALL),
+        "history": {
+            what: charts.history(what, series, report.history.best) for what, series in report.history.curves.items()
+        },
+        "grey": charts.grey_values(report.grey, order),
+    }
+
+
+def _films(report: Report) -> list[dict[str, Any]]:
+    """Count the films of each source by label, and their patients."""
+    films = report.scored.films
+    counts = Counter((film.source, film.label) for film in films)
+    patients = Counter(source for source, _ in {(film.source, film.patient) for film in films})
+    labels = [label.name for label in report.card.labels]
+    return [
+        {"source": source, "patients": patients[source], "films": [counts[source, label] for label in labels]}
+        for source in sorted(patients)
+    ]

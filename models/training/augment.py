@@ -4,6 +4,7 @@ It works on the image itself, before the preprocessing recipe of the network, so
 code that serves. A kind of augmentation is a short row of the named changes below.
 """
 
+import io
 from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
@@ -27,8 +28,13 @@ TURN_DEGREES = 8.0
 SHIFT = 0.06
 ZOOM = (0.85, 1.12)
 GAMMA = (0.7, 1.45)
-SMALLEST_SIDE = 160
+SMALLEST_SIDE = 128
 NOISE = 4.0
+KNOTS = 6
+JPEG_QUALITY = (35, 92)
+SHARPER = (-0.3, 0.6)
+BORDER = 0.1
+PATCH = (0.04, 0.2)
 
 ARTICLE_TURN_DEGREES = 10.0
 ARTICLE_ZOOM = (0.8, 1.2)
@@ -38,11 +44,12 @@ _BELL = np.array([NormalDist().inv_cdf((step + 0.5) / 256) for step in range(256
 
 
 def augmented(image: Grey, random: Generator) -> FloatArray:
-    """Change a film as another station might have: place, side, grey scale, sharpness, noise.
+    """Change a film as another station might have made it, so that a hospital is not recognised by its films.
 
-    It is turned by up to 8 degrees, shifted by up to 6 % and zoomed by 0.85 to 1.12; mirrored (half the time); its
-    grey scale is bent (gamma 0.7 to 1.45); half the time it is reduced to a lower resolution, half the time it gets
-    noise of up to 4 grey values: by resolution, grey scale and noise one hospital's films are told from another's.
+    It is turned by up to 8 degrees, shifted by up to 6 % and zoomed by 0.85 to 1.12; mirrored (half the time); its grey
+    scale is bent or given another curve; half the time its resolution is reduced, it is sharpened or blurred,
+    compressed as JPEG, or gets noise, and edges and patches of it are covered: by grey scale, resolution, processing,
+    borders and markers one hospital's films are told from another's.
 
     Parameters
     ----------
@@ -57,7 +64,10 @@ def augmented(image: Grey, random: Generator) -> FloatArray:
         float32, 0 to 255; rows and columns may be fewer.
     """
     changed = mirrored(moved(image, random), random)
-    return noisy(coarsened(bent(changed, random), random), random)
+    changed = bent(changed, random) if random.random() < 0.65 else toned(changed, random)
+    changed = coarsened(changed, random)
+    changed = compressed(sharpened(changed, random), random)
+    return covered(noisy(changed, random), random)
 
 
 def as_in_article(image: Grey, random: Generator) -> FloatArray:
@@ -113,6 +123,51 @@ def bent(image: Grey, random: Generator) -> FloatArray:
     """Bend the grey scale by a random gamma, which for 256 grey values is a table."""
     table = np.float32(255.0) * _GREYS ** np.float32(random.uniform(*GAMMA))
     return np.asarray(table[eight_bit(image)], dtype=np.float32)
+
+
+def toned(image: Grey, random: Generator) -> FloatArray:
+    """Give the grey scale another curve: rising, through random knots, laid over the straight one."""
+    steps = random.dirichlet(np.full(KNOTS, 1.5))
+    curve = np.interp(_GREYS, np.linspace(0, 1, KNOTS + 1), np.concatenate([[0.0], np.cumsum(steps)]))
+    share = random.uniform(0.2, 0.8)
+    table = (255.0 * (share * curve + (1.0 - share) * _GREYS)).astype(np.float32)
+    return np.asarray(table[eight_bit(image)], dtype=np.float32)
+
+
+def sharpened(image: FloatArray, random: Generator) -> FloatArray:
+    """Add or take away the difference from a coarse copy, a third of the time: what stations call edge enhancement."""
+    if random.random() >= 0.33:
+        return image
+    coarse = resized(resized(image, 64, 64), *image.shape)
+    sharper = image + np.float32(random.uniform(*SHARPER)) * (image - coarse)
+    return np.asarray(np.clip(sharper, 0, 255), dtype=np.float32)
+
+
+def compressed(image: FloatArray, random: Generator) -> FloatArray:
+    """Store the film as a lossy JPEG and read it again, a third of the time."""
+    if random.random() >= 0.33:
+        return image
+    stored = io.BytesIO()
+    Image.fromarray(eight_bit(image)).save(stored, "JPEG", quality=int(random.integers(*JPEG_QUALITY)))
+    return np.asarray(Image.open(stored), dtype=np.float32)
+
+
+def covered(image: FloatArray, random: Generator) -> FloatArray:
+    """Cover strips at the edges and small patches with one grey, half the time: collimation, markers, words."""
+    if random.random() >= 0.5:
+        return image
+    changed = image.copy()
+    rows, columns = image.shape
+    for edge in range(4):
+        if random.random() < 0.35:
+            grey = random.choice([0.0, 255.0 * random.random(), float(image.mean())])
+            turned = np.rot90(changed, edge)  # a view: what is written there stands in `changed`
+            turned[: int(random.uniform(0, BORDER) * len(turned))] = grey
+    for _ in range(int(random.integers(0, 3))):
+        height, width = (random.uniform(*PATCH, size=2) * (rows, columns)).astype(int)
+        top, left = random.integers(0, rows - height), random.integers(0, columns - width)
+        changed[top : top + height, left : left + width] = 255.0 * random.random()
+    return changed
 
 
 def coarsened(image: FloatArray, random: Generator) -> FloatArray:

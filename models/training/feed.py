@@ -199,9 +199,13 @@ def prepared_films(
     """
     found: list[FloatArray] = []
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        for prepared in pool.map(lambda film: prepare_film(recipe, film, read), films):
-            found.append(prepared)
-            watch(len(found), len(films))
+        try:
+            for prepared in pool.map(lambda film: prepare_film(recipe, film, read), films):
+                found.append(prepared)
+                watch(len(found), len(films))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # whoever stops this does not wait for films that nobody wants
+            raise
     return np.stack(found)
 
 

@@ -1,36 +1,56 @@
 """`firstread models train`: from labelled films to a package."""
 
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from worker import bootstrap
-from worker.commands.model_common import Data, Json, Threads, bar, explained, line_out, model_settings, say_changes
+from worker.commands.model_common import Data, Json, Threads, explained, line_out, model_settings, say_changes
+from worker.commands.model_training_folds import cross_validation
+from worker.commands.model_training_plan import DEFAULT_SEED, Asked, changes, new_run, resumed_run
+from worker.commands.model_training_run import run_to_package, show_films
+from worker.commands.model_training_views import folds_table
 from worker.commands.model_views import card_page
 from worker.commands.output import err, out, print_json
-
-
-def _backbone(text: str) -> Path | None:
-    return None if text == "none" else Path(text)
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a training recipe, for example chest_xray_triage.")],
     data: Data,
-    version: Annotated[str, typer.Option(help="Version of the package to be made, MAJOR.MINOR.PATCH.")],
     output: Annotated[
         Path | None, typer.Option("--out", help="Folder in which <recipe>/<version>/ is made; without it, MODELS_DIR.")
     ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="Of the package to be made, MAJOR.MINOR.PATCH; without it 1.0.0, or the next minor version."),
+    ] = None,
     backbone_weights: Annotated[
-        str, typer.Option(metavar="PATH|none", help="The backbone's ImageNet weights, a .h5 file; none: random.")
-    ] = "none",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
+        str | None,
+        typer.Option(
+            metavar="imagenet|PATH|none",
+            help="What the backbone begins with: ImageNet weights that Keras downloads, those of a .h5 file, or chance;"
+            " without it, what the recipe says.",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs at most; without it, the recipe's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Films a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=1e-7, max=1.0, help="Largest learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Films a step at most.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, max=1, help="Largest learning rate.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any hyper-parameter, as patience=5; may be given again."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help=f"Of everything random; {DEFAULT_SEED} without it.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was broken off in --out.")] = False,
+    run: Annotated[Path | None, typer.Option(help="With --resume: the run's folder, where there are several.")] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="With --resume: learn no more, make the package of the best epoch so far.")
+    ] = False,
+    folds: Annotated[
+        int | None, typer.Option(min=3, help="Cross-validate over so many folds of patients; makes no package.")
+    ] = None,
     limitation: Annotated[
         list[str] | None,
         typer.Option(help="What you know of the films that no count shows, for the card; may be given again."),
@@ -38,64 +58,54 @@ def train(
     threads: Threads = 2,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe, decide thresholds on validation, evaluate on test, and write a package with its card."""
+    """Train a recipe, decide thresholds on validation, evaluate on test, and write a package with its card.
+
+    Ctrl-C ends after the step it is in; --resume goes on, after a crash too.
+    """
     from models.backend import set_threads
     from models.training.dataset import load_dataset
-    from models.training.pack import discard_unless_trained, finish_package, git_commit, new_package_folder, pack
-    from models.training.progress import TrainingProgress
     from models.training.recipes import find_recipe
-    from models.training.train import train as fit_network
     from worker.commands.model_files import FilmReader
 
+    _refuse_mixtures(resume=resume, run=run, finish=finish, folds=folds, begins_with=backbone_weights)
+    given = changes(settings or (), epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     with explained(), ExitStack() as stack:
-        settings = model_settings()
+        own = model_settings()
         chosen = find_recipe(recipe)
-        changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-        hyper_parameters = replace(chosen.hyper_parameters, **given)
-        dataset = load_dataset(data, chosen.label_names)
-        for split, counts in dataset.counts().items():
-            err.print(f"{split}: {', '.join(f'{name} {count}' for name, count in counts.items())}", highlight=False)
+        asked = Asked(chosen, given, seed, backbone_weights, tuple(limitation or ()))
         if not set_threads(threads):
             err.print("the number of threads of the network is fixed already; --threads holds for the films alone")
-        if output is None:
-            bootstrap.model_registry(settings).refuse_installed(f"{recipe}@{version}")
-        folder = new_package_folder(output or bootstrap.models_dir(settings), chosen.name, version)
-        stack.callback(discard_unless_trained, folder)
-        err.print(f"working in {folder}", markup=False, highlight=False, soft_wrap=True)
-        reader = stack.enter_context(FilmReader(settings, chosen.frame_policy, chosen.window))
-        weights, commit = _backbone(backbone_weights), git_commit()
-        with TrainingProgress(err) as progress:
-            fit = fit_network(
-                chosen,
-                dataset,
-                hyper_parameters=hyper_parameters,
-                seed=seed,
-                backbone_weights=weights,
-                checkpoint=folder / "model.keras",
-                threads=threads,
-                read=reader.read,
-                watch=progress.watch,
-            )
-        pack(
-            chosen,
-            dataset,
-            fit,
-            folder,
-            hyper_parameters=hyper_parameters,
-            seed=seed,
-            initial_weights=f"{weights.name} (ImageNet)" if weights else "random",
-            commit=commit,
-            limitations=limitation or (),
-            threads=threads,
-            read=reader.read,
-            watch=bar(stack, "evaluating"),
-        )
-        package = finish_package(folder)
+        read = stack.enter_context(FilmReader(own, chosen.frame_policy, chosen.window)).read
+        if folds:
+            load = partial(load_dataset, data, chosen.label_names, folds=folds)
+            found = cross_validation(asked, [partial(load, fold=fold) for fold in range(folds)], threads, read)
+            print_json(found.as_dict()) if as_json else out.print(folds_table(found.folds), highlight=False)
+            return
+        dataset = load_dataset(data, chosen.label_names)
+        show_films(dataset)
+        models_dir = output or bootstrap.models_dir(own)
+        if resume:
+            plan = resumed_run(asked, models_dir, version, run)
+        else:
+            plan = new_run(asked, models_dir, version, None if output else bootstrap.model_registry(own))
+        again = [recipe, "--data", str(data), *(["--out", str(output)] if output else [])]
+        package = run_to_package(plan, dataset, threads=threads, read=read, finish=finish, again=again)
     if as_json:
         print_json(package.card.model_dump(mode="json"))
     else:
         out.print(card_page(package.card), highlight=False)
         line_out(f"written: {package.path}")
         if output is None:
-            say_changes(settings, package)
+            say_changes(own, package)
+
+
+def _refuse_mixtures(
+    *, resume: bool, run: Path | None, finish: bool, folds: int | None, begins_with: str | None
+) -> None:
+    for option, there in (("--run", run is not None), ("--finish", finish)):
+        if there and not resume:
+            raise typer.BadParameter("it goes with --resume", param_hint=option)
+    if folds and resume:
+        raise typer.BadParameter("a cross-validation keeps nothing that could be resumed", param_hint="--folds")
+    if resume and begins_with is not None:
+        raise typer.BadParameter("a run that goes on has its weights already", param_hint="--backbone-weights")

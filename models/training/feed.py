@@ -55,7 +55,7 @@ class Feed:
         self._films = dataset.split("train")
         self._targets = np.asarray(dataset.targets(self._films))
         self._classes = len(dataset.labels)
-        self._weights = class_weights(dataset, hyper_parameters.balance)
+        self._weights = film_weights(dataset, hyper_parameters.balance)
         self._inputs = inputs
         self._hyper_parameters = hyper_parameters
         self._seed = seed
@@ -99,7 +99,7 @@ class Feed:
                 batch = (
                     np.stack([future.result() for future in ready]),
                     np.eye(self._classes, dtype=np.float32)[labels],
-                    self._weights[labels],
+                    self._weights[rows[:, 0]],
                 )
                 yield self._mixed(batch, np.random.default_rng([_MIX, self._seed, number, first + position]))
 
@@ -129,6 +129,32 @@ class Feed:
         return x, y, weight
 
 
+def film_weights(dataset: Dataset, balance: str) -> FloatArray:
+    """Weight of each training film in the loss; 1 on average, but for float rounding.
+
+    Returns
+    -------
+    FloatArray
+        float32 (N,), in the order of `dataset.split("train")`.
+
+    Raises
+    ------
+    DataError
+        If a class has no training film.
+    """
+    films = dataset.split("train")
+    labels = np.asarray(dataset.targets(films))
+    weights: FloatArray = class_weights(dataset, balance)[labels]
+    if balance != "sources":
+        return weights
+    held = Counter((film.label, film.source) for film in films)
+    share = np.asarray([held[film.label, film.source] ** -0.5 for film in films])
+    for label in range(len(dataset.labels)):
+        of_label = labels == label
+        share[of_label] /= share[of_label].mean()
+    return np.asarray(weights * share, dtype=np.float32)
+
+
 def class_weights(dataset: Dataset, balance: str) -> FloatArray:
     """Weight of each class in the loss: one under which all classes count the same, or 1.
 
@@ -143,7 +169,9 @@ def class_weights(dataset: Dataset, balance: str) -> FloatArray:
         If a class has no training film.
     """
     found = dataset.class_weights()
-    return np.asarray([weight if balance == "weights" else 1.0 for weight in found.values()], dtype=np.float32)
+    return np.asarray(
+        [weight if balance in {"weights", "sources"} else 1.0 for weight in found.values()], dtype=np.float32
+    )
 
 
 def film_inputs(

@@ -9,7 +9,7 @@ from models.errors import RecipeError
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine"]
-Balance = Literal["none", "weights", "oversample"]
+Balance = Literal["none", "weights", "sources", "oversample"]
 Augmentation = Literal["none", "article", "triage"]
 
 
@@ -35,7 +35,9 @@ class HyperParameters:
     patience
         Epochs without a better validation loss after which training ends.
     balance
-        `weights`: every class counts the same in the loss; `oversample`: films of the smaller classes are drawn again.
+        `weights`: every class counts the same in the loss; `sources`: that, and within a class a source counts as the
+        square root of its films, so that the few films of a small hospital are heard; `oversample`: films of the
+        smaller classes are drawn again.
     augmentation
         `article`: zoom, rotation, flip; `triage`: that and everything else by which a hospital's films are recognised.
 

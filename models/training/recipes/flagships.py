@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.architectures import squeezenet
+from models.architectures import efficientnet_lite
 from models.architectures.weights import BackboneWeights
 from models.card import Input
 from models.training.hyperparameters import HyperParameters
@@ -11,34 +11,40 @@ from models.training.recipes.labels import COVID, NON_COVID, NORMAL, PNEUMONIA, 
 from models.training.recipes.recipe import TrainingRecipe
 
 
-def _squeezenet(rows: int, columns: int, channels: int, units: int, backbone_weights: BackboneWeights) -> Any:
-    return squeezenet.build(rows, columns, channels, units, backbone_weights=backbone_weights)
+def _efficientnet(rows: int, columns: int, channels: int, units: int, backbone_weights: BackboneWeights) -> Any:
+    return efficientnet_lite.build(rows, columns, channels, units, backbone_weights)
+
+
+EFFICIENTNET = (
+    "Tan, Le, EfficientNet, ICML 2019; Liu, EfficientNet-Lite, TensorFlow Blog, 2020: Lite0, its first five stages"
+)
 
 
 CHEST_XRAY_TRIAGE = TrainingRecipe(
     name="chest_xray_triage",
     title="Chest film: normal, pneumonia, COVID-19 or tuberculosis",
-    architecture="squeezenet",
-    reference="Iandola et al., SqueezeNet, arXiv:1602.07360 (2016), version 1.1",
-    build=_squeezenet,
+    architecture="efficientnet_lite",
+    reference=EFFICIENTNET,
+    build=_efficientnet,
     preprocessing="chest_xray_triage",
     input=Input(rows=224, columns=224, channels=1),
     output="softmax",
     labels=(NORMAL, PNEUMONIA, COVID, TUBERCULOSIS),
     frame_policy="first",
     hyper_parameters=HyperParameters(
-        epochs=24,
+        epochs=20,
         batch_size=32,
-        learning_rate=3e-4,
+        learning_rate=6e-4,
         patience=8,
         optimizer="adamw",
-        weight_decay=1e-4,
+        weight_decay=1e-3,
         clip_norm=1.0,
         schedule="cosine",
         warmup_epochs=1.0,
         label_smoothing=0.05,
+        mixup=0.2,
         average_decay=0.98,
-        balance="weights",
+        balance="sources",
         augmentation="triage",
     ),
     rollup="max",
@@ -64,27 +70,28 @@ CHEST_XRAY_TRIAGE = TrainingRecipe(
 CHEST_CT_COVID = TrainingRecipe(
     name="chest_ct_covid",
     title="Chest CT: COVID-19 or not",
-    architecture="squeezenet",
-    reference="Iandola et al., SqueezeNet, arXiv:1602.07360 (2016), version 1.1",
-    build=_squeezenet,
+    architecture="efficientnet_lite",
+    reference=EFFICIENTNET,
+    build=_efficientnet,
     preprocessing="chest_ct_covid",
     input=Input(rows=224, columns=224, channels=1),
     output="softmax",
     labels=(NON_COVID, COVID),
     frame_policy="middle",
     hyper_parameters=HyperParameters(
-        epochs=24,
+        epochs=20,
         batch_size=32,
-        learning_rate=3e-4,
+        learning_rate=6e-4,
         patience=8,
         optimizer="adamw",
-        weight_decay=1e-4,
+        weight_decay=1e-3,
         clip_norm=1.0,
         schedule="cosine",
         warmup_epochs=1.0,
         label_smoothing=0.05,
+        mixup=0.2,
         average_decay=0.98,
-        balance="weights",
+        balance="sources",
         augmentation="triage",
     ),
     rollup="top_tenth",

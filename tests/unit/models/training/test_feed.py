@@ -80,6 +80,23 @@ def test_weights_make_classes_count_the_same(tiny_recipe: TrainingRecipe, films:
     assert plain == pytest.approx(np.ones(16))
 
 
+def test_the_few_films_of_a_small_source_are_heard(tiny_recipe: TrainingRecipe, films: Films) -> None:
+    dataset = films()
+    train = dataset.split("train")
+    small = [film for film in train if film.label == "normal"][:3]
+    changed = tuple(replace(film, source="small" if film in small else "large") for film in dataset.films)
+    dataset = replace(dataset, films=changed)
+    feed = fed(tiny_recipe, dataset, balance="sources", augmentation="none", batch_size=24)
+    [(_, y, w)] = feed.epoch(1)
+    assert (y * w[:, None]).sum(axis=0) == pytest.approx([12, 12])
+    counts = {
+        round(float(value), 4): int(count) for value, count in zip(*np.unique(w, return_counts=True), strict=True)
+    }
+    assert sorted(counts.values()) == [3, 9, 12]
+    heavy, light = (next(v for v, count in counts.items() if count == number) for number in (3, 9))
+    assert heavy / light == pytest.approx(3**0.5, rel=1e-3)
+
+
 def test_the_smaller_class_is_drawn_again(tiny_recipe: TrainingRecipe, films: Films) -> None:
     dataset = uneven(films(), 5)
     batches = list(fed(tiny_recipe, dataset, balance="oversample", augmentation="none").epoch(1))

@@ -174,7 +174,7 @@ class Checkpoints:
     def _opened(self) -> Iterator[Any]:
         path = self.folder / STATE
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 yield arrays
         except FileNotFoundError:
             raise DataError(f"{self.folder}: no training run was broken off here; {STATE} is missing") from None

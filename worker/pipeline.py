@@ -101,7 +101,7 @@ class Pipeline:
         self.ae_title = ae_title
         self.report_iod = report_iod
         self.stopping = stopping
-        self._alive_at = float("-inf")
+        self._alive_at: dict[str, float] = {}
         self._shown: set[tuple[str, str]] = set()
         self.record = partial(record, actor=actor)
         self.results = InferenceCommit(work, self.record, quiet_seconds)
@@ -145,8 +145,16 @@ class Pipeline:
 
     # ---- inference
 
-    def infer(self, model: str, classifier: "Classifier", reader: Reader) -> int:
-        """Classify what is owed to a model, across studies, until nothing is due; return how many instances."""
+    def infer(self, model: str, classifier: "Classifier", reader: Reader, *, turn_seconds: float = float("inf")) -> int:
+        """Classify what is owed to a model, across studies, until nothing is due; return how many instances.
+
+        Parameters
+        ----------
+        turn_seconds
+            After so long, between two batches, a hint that there is more is left for a later turn: other models of
+            this process have work too. Where no hint can be left, the turn goes on.
+        """
+        began = time.monotonic()
         with self.database.write() as session:  # a model that is not the one it was is refused before it costs anybody
             self.results.model_version(session, classifier.card)
         total = 0
@@ -158,6 +166,8 @@ class Pipeline:
             total += len(claims)
             with self.work.kept(claims):
                 self._infer(claims, classifier, reader)
+            if time.monotonic() - began >= turn_seconds and self.wakeups.send({queue_of(WorkKind.INFER, model)}):
+                break
         return total
 
     def _infer(self, claims: Sequence[Claim], classifier: "Classifier", reader: Reader) -> None:
@@ -188,9 +198,9 @@ class Pipeline:
 
     def _alive(self, service: str) -> None:
         """Write that a service takes work; the worklist says so when none has for a while."""
-        if time.monotonic() - self._alive_at < ALIVE_SECONDS:
+        if time.monotonic() - self._alive_at.get(service, float("-inf")) < ALIVE_SECONDS:
             return
-        self._alive_at = time.monotonic()
+        self._alive_at[service] = time.monotonic()
         with self.database.write() as session:
             session.merge(Heartbeat(service=f"{service} {socket.gethostname()}", at=utc_now()))
 

@@ -65,17 +65,25 @@ class Runtime:
                 log.info("model_ready", model=model, engine=classifier.engine, device=classifier.device)
             return self._classifiers[model]
 
+    @property
+    def turn_seconds(self) -> float:
+        """How long one model may keep this process from the others: no limit where there are none."""
+        return TURN_SECONDS if len(self._classifiers) > 1 else float("inf")
+
+
+TURN_SECONDS = 2.0
+"""A stack of a thousand slices takes a minute: a film that has come meanwhile waits no longer than this."""
 
 runtime = Runtime()
 
 
 @app.task(name="firstread.inference")  # type: ignore[untyped-decorator]
 def inference(model: str) -> None:
-    """Classify all that is owed to `model` (`name@version`)."""
+    """Classify what is owed to `model` (`name@version`), for a turn where the process serves several."""
     with _database_may_be_away():
         try:
             classifier = runtime.classifier(model)
-            runtime.pipeline.infer(model, classifier, runtime.reader)
+            runtime.pipeline.infer(model, classifier, runtime.reader, turn_seconds=runtime.turn_seconds)
         except (ModelError, PackageError) as error:  # its work waits, and the worklist says that nobody takes it
             log.error("model_not_usable", model=model, error=str(error), todo="`firstread models verify`")
 

@@ -57,8 +57,15 @@ def test_the_services_of_up_in_the_order_they_are_drained() -> None:
     assert services[2].command[3:] == ("worker", "--queues", "inference")
 
 
-def test_each_model_has_a_worker_of_its_own() -> None:
-    services = default_services(["chest_ct_covid", "chest_xray_triage"])
+@pytest.mark.parametrize(("models", "cores"), [(1, 1), (1, 64), (2, 2), (2, 3), (3, 4)])
+def test_models_that_would_fight_for_the_cores_share_a_worker(models: int, cores: int) -> None:
+    services = default_services([f"model_{number}" for number in range(models)], cores=cores)
+    assert [s.command[-1] for s in services if "--queues" in s.command] == ["inference", "delivery"]
+    assert [s.name for s in services] == ["listener", "intake", "inference", "delivery", "worklist"]
+
+
+def test_each_model_has_a_worker_of_its_own_where_there_are_cores_for_it() -> None:
+    services = default_services(["chest_ct_covid", "chest_xray_triage"], cores=4)
     assert [s.command[-1] for s in services if "--queues" in s.command] == [
         "inference.chest_ct_covid",
         "inference.chest_xray_triage",

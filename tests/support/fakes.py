@@ -58,6 +58,13 @@ def card(name: str = "chest_xray_triage", version: str = "1.0.0") -> Card:
     )
 
 
+def ct_card() -> Card:
+    """A card of a network that reads stacks of slices, in a lung window."""
+    labels = (Label(name="non-covid", finding=False), card().labels[2])
+    changes = {"labels": labels, "rollup": "top_tenth", "window": Window(centre=-600, width=1500)}
+    return card("chest_ct_covid").model_copy(update=changes)
+
+
 class FakeClassifier:
     """Says what the brightness of an image says: dark is normal, bright is pneumonia; `poison` values misbehave."""
 
@@ -79,9 +86,20 @@ class FakeClassifier:
         return np.stack([1 - bright, bright, np.zeros_like(bright)], axis=1).astype(np.float32)
 
 
+class FakeCtClassifier(FakeClassifier):
+    """Says how bright a slice is, of two labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.card = ct_card()
+
+    def probabilities(self, batch: np.ndarray) -> np.ndarray:
+        return super().probabilities(batch)[:, :2]
+
+
 class FakeFrame:
-    def __init__(self, image: np.ndarray) -> None:
-        self.image, self.note, self.windowed = image, "", False
+    def __init__(self, image: np.ndarray, *, windowed: bool) -> None:
+        self.image, self.note, self.windowed = image, "", windowed
 
 
 class FakeReader:
@@ -93,8 +111,8 @@ class FakeReader:
         ds = pydicom.dcmread(path)
         if "PixelData" not in ds or len(ds.PixelData) < ds.Rows * ds.Columns:
             raise PixelError("the pixels are cut short")
-        return FakeFrame(ds.pixel_array.astype(np.float32) / ds.pixel_array.max() * 255 if ds.pixel_array.max() else
-                         ds.pixel_array.astype(np.float32))  # fmt: skip
+        image = ds.pixel_array.astype(np.float32)
+        return FakeFrame(image / image.max() * 255 if image.max() else image, windowed=window is not None)
 
 
 class RecordingWakeups:
@@ -110,6 +128,7 @@ class RecordingWakeups:
 
 INSTALLED = {"chest_xray_triage": ["1.0.0"]}
 MODEL = "chest_xray_triage@1.0.0"
+CT_MODEL = "chest_ct_covid@1.0.0"
 
 
 def make_pipeline(

@@ -1,6 +1,7 @@
 """Model cards, evaluations and predictions as a person reads them on a terminal."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group as Page
 from rich.table import Table
@@ -11,6 +12,9 @@ from models.card import Card, Group, Interval, Metrics
 from models.registry import Package
 from worker.commands.model_results import printable
 from worker.config import Route
+
+if TYPE_CHECKING:
+    from models.training.details import OperatingPoint
 
 
 def shown(interval: Interval | None) -> str:
@@ -125,21 +129,47 @@ def metrics_page(card: Card, metrics: Metrics) -> Page:
         f"{metrics.split}: {metrics.images} films of {metrics.patients} patients, accuracy {shown(metrics.accuracy)}, "
         f"macro F1 {shown(metrics.macro_f1)}"
     )
-    labels = Table("label", "films", "AUROC", "sensitivity", "specificity", title=title, title_justify="left")
+    if metrics.loss is not None:
+        title += f", cross-entropy {metrics.loss:.3f}"
+    columns = ("label", "films", "AUROC", "precision", "recall", "F1", "sensitivity", "specificity")
+    labels = Table(*columns, title=title, title_justify="left")
     for name, row in metrics.labels.items():
-        labels.add_row(name, str(row.images), shown(row.auroc), shown(row.sensitivity), shown(row.specificity))
+        figures = (row.auroc, row.precision, row.recall, row.f1, row.sensitivity, row.specificity)
+        labels.add_row(name, str(row.images), *(shown(figure) for figure in figures))
     confusion = Table("true label", *(f"as {label.name}" for label in card.labels), title="Most probable label")
     for label, counts in zip(card.labels, metrics.confusion, strict=True):
         confusion.add_row(label.name, *(str(count) for count in counts))
     by_source = _groups("source", metrics.by_source)
     by_age = _groups("age group", metrics.by_age_group)
-    note = Text(f"Intervals: {metrics.bootstrap}.", style="dim")
-    return Page(labels, confusion, by_source, by_age, note)
+    note = f"Intervals: {metrics.bootstrap}. Sensitivity and specificity are at the card's thresholds."
+    if metrics.calibration:
+        note += (
+            f" Expected calibration error {metrics.calibration.after:.3f}, before the card's temperature"
+            f" {metrics.calibration.before:.3f} ({metrics.calibration.bins} bins)."
+        )
+    return Page(labels, confusion, by_source, by_age, Text(note, style="dim"))
 
 
 def _groups(what: str, groups: dict[str, Group]) -> Table:
-    table = Table(what, "films", "accuracy", "right by label")
+    table = Table(what, "films", "accuracy", "macro F1", "AUROC by label", "right by label")
     for name, group in groups.items():
         right = ", ".join(f"{label} {share.right}/{share.images}" for label, share in group.labels.items())
-        table.add_row(Text(name), str(group.images), shown(group.accuracy), right)
+        auroc = ", ".join(f"{label} {_value(found)}" for label, found in group.auroc.items()) or "-"
+        table.add_row(Text(name), str(group.images), shown(group.accuracy), _value(group.macro_f1), auroc, right)
+    return table
+
+
+def _value(interval: Interval | None) -> str:
+    return "-" if interval is None or interval.value is None else f"{interval.value:.3f}"
+
+
+def thresholds_table(points: "Sequence[OperatingPoint]") -> Table:
+    """Lay out what the card's thresholds do, and those that validation films give for another sensitivity."""
+    columns = ("finding", "threshold", "chosen for", "on validation", "sensitivity", "specificity", "flagged of all")
+    table = Table(*columns, title="Thresholds", title_justify="left")
+    for point in points:
+        asked = "the card" if point.asked is None else f"sensitivity {point.asked:g}"
+        reached = "" if point.validation is None else f"{point.validation:.3f}"
+        figures = (shown(figure) for figure in (point.sensitivity, point.specificity, point.flagged))
+        table.add_row(point.label, f"{point.threshold:g}", asked, reached, *figures)
     return table

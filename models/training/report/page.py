@@ -1,7 +1,6 @@
 """The report as one HTML file."""
 
 import importlib.metadata
-import os
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +11,6 @@ import jinja2
 from markupsafe import Markup
 
 from models.card import Card, Metrics
-from models.errors import DataError
 from models.training.dataset import Dataset
 from models.training.details import SMALL, Details
 from models.training.evaluate import LEAST_OF_EACH, Scored
@@ -44,26 +42,11 @@ class Report:
     evaluated_at: datetime
 
 
-def write_report(path: Path, report: Report) -> None:
-    """Write the page, readable by its owner alone: it may hold patients' films.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be written.
-    """
-    text = render(report)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            os.fchmod(descriptor, 0o600)  # it may have been there
-            stream.write(text)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-
-
 def render(report: Report) -> str:
-    """Lay the page out."""
+    """Lay the page out, as HTML that is whole by itself.
+
+    Where there is a sheet it holds patients' films: whoever writes it into a file keeps others from reading it.
+    """
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -22,10 +22,9 @@ from models.preprocessing import load_picture
 from models.training.dataset import Dataset
 from models.training.details import detail
 from models.training.evaluate import Scored, measure
-from models.training.report import Report, write_report
+from models.training.report import Report, render
 from models.training.report.films import GreyValues, Shown, grey_rows, sheet
 from models.training.report.history import History, read_history
-from models.training.report.page import render
 from models.training.report.words import glance
 from tests.unit.models.training.test_details import CARD, SCORED, films
 
@@ -171,17 +170,6 @@ def test_a_report_with_films_says_that_it_stays(pictures: Callable[[Scored], Sco
     assert "This report holds films of patients. It stays with you" in page
     assert page.count("<img") == len(found.mistakes) + len(found.rights)
     assert found.mistakes[0].file in page
-
-
-def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    path.write_text("older")
-    path.chmod(0o644)
-    write_report(path, report())
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
-    with pytest.raises(DataError, match="No such file"):
-        write_report(tmp_path / "nowhere" / "report.html", report())
 
 
 @pytest.mark.parametrize("rows", [np.array([0]), np.flatnonzero(SCORED.targets == 1), np.arange(5)])

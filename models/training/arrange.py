@@ -44,17 +44,17 @@ def arranged(
 def _as_given(gathered: Gathered, same: Sequence[Sequence[int]], seed: int) -> tuple[tuple[Film, ...], list[str]]:
     films = gathered.films
     _refuse_crossing(gathered)
-    notes: list[str] = []
+    notes = list(gathered.split_notes)
     if gathered.published:
-        films, same, notes = _without_torn(films, same)
+        films, same, more = _without_torn(films, same)
+        notes += more
     _refuse_copies(gathered, films, same)
-    copies = sum(len(group) - 1 for group in same)
-    if copies:
-        notes.append(f"Films with the same bytes as another of their split: {copies:,}.")
+    films, joined, more = _without_copies(films, same)
+    notes += more
     given = {film.split for film in films}
     splits = [film.split or "train" for film in films]
     if "val" not in given and {"train", "test"} <= given:
-        splits = with_validation(films, same, seed)
+        splits = with_validation(films, joined, seed)
         notes.append(
             f"No validation part is given: {VAL_SHARE:.0%} of the training films were taken for one, by patient"
             f" (seed {seed})."

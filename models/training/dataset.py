@@ -190,10 +190,8 @@ def _gather(root: Path, names: LabelNames) -> Gathered:
         raise DataError(f"{root}: there are {len(tables)} tables of CoronaHack below it; name the one to be used")
     if tables:
         return coronahack.gather(root, tables[0], files, notes, names)
-    classes = {folder.name for path in files if (folder := class_folders.class_of(path, root, names))}
-    ends = {path.stem[-2:] for path in files if file_names.LABELLED.fullmatch(path.stem)}
-    if len(classes) > 1 or (classes and len(ends) < 2):
+    if any(class_folders.class_of(path, root, names) for path in files) and not all(map(file_names.is_nih, files)):
         return class_folders.gather(root, files, notes, names)
-    if ends:
+    if any(file_names.LABELLED.fullmatch(path.stem) for path in files):
         return file_names.gather(root, files, notes, names)
     raise DataError(f"{root}: of {len(files):,} films in it, nobody says what they are of; {NEEDED}")

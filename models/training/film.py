@@ -67,14 +67,16 @@ class FoundFilm:
 class Gathered:
     """What a form of data gave.
 
-    `root` is the folder that paths are told from, `remedy` what to do about a split that leaks, `published` whether the
-    split is one of a published set that its user cannot mend: of byte-identical films in two of its splits one stays.
+    `root` is the folder that paths are told from, `remedy` what to do about a split that leaks, `split_notes` what
+    there is to say where the split of the data is taken, `published` whether it is that of a published set, which its
+    user cannot mend: then films with the same bytes in two splits are left out of one of them.
     """
 
     root: Path
     films: tuple[FoundFilm, ...]
     notes: tuple[str, ...]
     remedy: str
+    split_notes: tuple[str, ...] = ()
     published: bool = False
 
 

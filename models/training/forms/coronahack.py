@@ -90,9 +90,9 @@ def gather(root: Path, table: Path, files: Sequence[Path], notes: Sequence[str],
         said.append(f"Files without a row in the table, left out: {len(rowless):,} ({some(sorted(rowless))}).")
     if as_pneumonia:
         said.append(f"Films of COVID-19 that count as the pneumonia that the table calls them: {as_pneumonia:,}.")
+    moved = ""
     if covid:
         films, moved = _with_tested(films, covid)
-        said += moved
     unnamed = sum(not patient_of(film.path.name) for film in films)
     if unnamed:
         said.append(
@@ -100,7 +100,7 @@ def gather(root: Path, table: Path, files: Sequence[Path], notes: Sequence[str],
             " the others nobody can tell whether a patient lies in two splits."
         )
     remedy = "leave the films of these patients out of one of the two, or let folds be made"
-    return Gathered(root, tuple(films), tuple(said), remedy, published=True)
+    return Gathered(root, tuple(films), tuple(said), remedy, (moved,) if moved else (), published=True)
 
 
 def _split(row: Row, where: str) -> Split:
@@ -127,11 +127,11 @@ def _film(path: Path, label: str, split: Split) -> FoundFilm:
     )
 
 
-def _with_tested(films: list[FoundFilm], covid: str) -> tuple[list[FoundFilm], list[str]]:
-    """Move a fifth of the COVID-19 films to a test set that has none."""
+def _with_tested(films: list[FoundFilm], covid: str) -> tuple[list[FoundFilm], str]:
+    """Move a fifth of the COVID-19 films to a test set that has none, and say so."""
     positions = [index for index, film in enumerate(films) if film.label == covid]
     if len({films[index].split for index in positions}) != 1 or films[positions[0]].split != "train":
-        return films, []
+        return films, ""
     quota = int(MOVED_SHARE * len(positions))
     moved: set[int] = set()
     for patient_id in dict.fromkeys(films[index].patient_id for index in reversed(positions)):
@@ -139,6 +139,6 @@ def _with_tested(films: list[FoundFilm], covid: str) -> tuple[list[FoundFilm], l
         if len(moved | theirs) <= quota:
             moved |= theirs
     if not moved:
-        return films, []
+        return films, ""
     changed = [replace(film, split="test") if index in moved else film for index, film in enumerate(films)]
-    return changed, [f"Films of COVID-19 moved to the test set, which had none: {len(moved):,} of {len(positions):,}."]
+    return changed, f"Films of COVID-19 moved to the test set, which had none: {len(moved):,} of {len(positions):,}."

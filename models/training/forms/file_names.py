@@ -21,6 +21,11 @@ _PATIENT = re.compile(
 )
 
 
+def is_nih(path: Path) -> bool:
+    """Say whether a film is named as those of the two sets are, with a label."""
+    return path.name[:6].upper() in NIH and LABELLED.fullmatch(path.stem) is not None
+
+
 def patient_of(name: str) -> str:
     """Return the patient that a file's name tells of, empty if it tells of none.
 
@@ -74,8 +79,7 @@ def _label(path: Path, match: re.Match[str], names: LabelNames) -> str | None:
     if match["label"] == "0":
         return nothing
     findings = [label for label in names.labels if label != nothing]
-    tuberculosis = path.name[:6].upper() in NIH
-    if tuberculosis and (len(findings) > 1 or known(findings[0]) is not None):
+    if is_nih(path) and (len(findings) > 1 or known(findings[0]) is not None):
         return names.match("tuberculosis", str(path))
     if len(findings) != 1:
         raise DataError(

@@ -69,11 +69,15 @@ def film_files(root: Path) -> tuple[list[Path], list[str]]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for folder, inside, names in os.walk(root):
+    for folder, inside, names in os.walk(root, onerror=_refuse):
         inside[:] = sorted(name for name in inside if not name.startswith(".") and name != "__MACOSX")
         here = Path(folder)
         yield from (here / name for name in inside if (here / name).is_symlink())
         yield from (here / name for name in sorted(names) if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: {error.strerror}; films may lie in it")
 
 
 def is_film(path: Path) -> bool:

@@ -130,7 +130,15 @@ def test_the_same_bytes_in_two_splits_are_refused(write: Callable[..., Path]) ->
     shutil.copy(root / "d.png", root / "e.png")
     (root / "a.png").write_bytes((root / "b.png").read_bytes())
     (root / "d.png").write_bytes(b"another")
-    assert "Films with the same bytes as another of their split: 1." in load_dataset(root, ("normal", "covid")).notes
+    assert (
+        "Left out, as films with the same bytes have different labels: 2."
+        in load_dataset(root, ("normal", "covid")).notes
+    )
+    shutil.copy(root / "b.png", root / "c.png")
+    (root / "a.png").write_bytes(b"one more")
+    dataset = load_dataset(root, ("normal", "covid"))
+    assert [film.path.name for film in dataset.split("train")] == ["a.png", "b.png"]
+    assert "Left out, as another film has the same bytes: 1." in dataset.notes
 
 
 def test_a_group_and_a_patient_of_one_name_are_two_things(write: Callable[..., Path]) -> None:

@@ -35,6 +35,14 @@ def test_the_split_of_the_folders_is_taken(tmp_path: Path) -> None:
     assert {film.source for film in dataset.films} == {"unknown"}
 
 
+def test_a_set_packed_twice_is_taken_once(tmp_path: Path) -> None:
+    root = pictures(tmp_path, *kermany("train", "val", "test")) / "chest_xray"
+    shutil.copytree(root, tmp_path / "again" / "chest_xray")
+    dataset = load_dataset(tmp_path, LABELS)
+    assert dataset.counts() == {split: {"normal": 40, "pneumonia": 40} for split in ("train", "val", "test")}
+    assert dataset.notes == ("Left out, as another film has the same bytes: 240.",)
+
+
 def test_train_and_test_alone_get_a_validation_part_by_patient(tmp_path: Path) -> None:
     dataset = load_dataset(pictures(tmp_path, *kermany("train", "test")), LABELS)
     assert dataset.counts()["val"] == {"normal": 6, "pneumonia": 6}
@@ -133,6 +141,22 @@ def test_copies_are_left_out_and_contradictions_too(tmp_path: Path) -> None:
     left = {str(film.path.relative_to(root)) for film in dataset.films}
     assert len(left) == 39
     assert not {"normal/a.png", "normal/b.png", "normal/2.png", "pneumonia/c.png"} & left
+
+
+def test_films_that_differ_in_one_byte_are_two(tmp_path: Path) -> None:
+    root = pictures(tmp_path, *(f"{label}/{i}.png" for label in LABELS for i in range(3)))
+    start = (root / "normal" / "0.png").read_bytes() + bytes(60_000)
+    for name, end in (("a", b"a"), ("b", b"b"), ("c", b"b")):
+        (root / "normal" / f"{name}.png").write_bytes(start + end)
+    assert len(load_dataset(root, LABELS).films) == 8
+
+
+def test_two_labels_of_one_meaning_are_told_by_their_own_names(tmp_path: Path) -> None:
+    own = ("normal", "viral pneumonia", "bacterial pneumonia")
+    root = pictures(tmp_path, *(f"{folder}/{i}.png" for folder in (*own, "Pneumonia") for i in range(9)))
+    dataset = load_dataset(root, own)
+    assert {(film.path.parent.name, film.label) for film in dataset.films} == {(label, label) for label in own}
+    assert "Left out, as the network has no output for them: pneumonia 9." in dataset.notes
 
 
 def test_patients_who_share_a_copy_stay_together(tmp_path: Path) -> None:

@@ -63,6 +63,13 @@ def test_films_of_a_patient_stay_together(tmp_path: Path) -> None:
     assert {len(found) for found in splits.values()} == {1}
 
 
+def test_a_folder_named_for_a_label_counts_more_than_a_name_unless_the_set_is_known(tmp_path: Path) -> None:
+    one = pictures(tmp_path / "one", *(f"Pneumonia/{i}_{i % 2}.png" for i in range(20)))
+    assert {film.label for film in load_dataset(one, ("normal", "pneumonia")).films} == {"pneumonia"}
+    other = pictures(tmp_path / "other", *(f"Tuberculosis/{name}" for name in SHENZHEN))
+    assert {film.label for film in load_dataset(other, TUBERCULOSIS).films} == set(TUBERCULOSIS)
+
+
 def test_names_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     dataset = load_dataset(pictures(tmp_path, *SHENZHEN, "CHNCXR_0099.png", "x_2.png"), TUBERCULOSIS)
     assert "Left out, as their names end in neither _0 nor _1: 2." in dataset.notes

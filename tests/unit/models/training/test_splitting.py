@@ -67,9 +67,11 @@ def test_no_patient_or_group_crosses_folds(films: list[FoundFilm], seed: int, fo
             by_folds(films, (), seed, folds, 0)
         return
     cut = [by_folds(films, (), seed, folds, fold) for fold in range(folds)]
+    rarest = Counter(party.label for party in parties(films))
     for splits in cut:
         assert crossing(films, splits) == []
-        assert set(splits) == {"train", "val", "test"}
+        tested = {film.label for film, split in zip(films, splits, strict=True) if split == "test"}
+        assert {label for label, count in rarest.items() if count >= folds} <= tested
     assert all(sum(splits[index] == "test" for splits in cut) == 1 for index in range(len(films)))
     assert all(sum(splits[index] == "val" for splits in cut) == 1 for index in range(len(films)))
 
@@ -98,6 +100,9 @@ def test_three_patients_of_a_label_are_one_in_each_split() -> None:
     splits = by_shares(found, (), 0)
     assert splits[1] == "train"  # the patient with most
     assert {splits[0], splits[-1]} == {"val", "test"}
+    for few in (3, 4, 5):
+        found = films(**{f"p{i}": ("covid", "x", 1) for i in range(few)})
+        assert set(by_shares(found, (), 0)) == {"train", "val", "test"}
 
 
 def test_another_seed_is_another_split() -> None:

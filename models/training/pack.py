@@ -106,7 +106,11 @@ def pack(
         default_for=recipe.default_for,
         intended_use=recipe.intended_use,
         not_for=recipe.not_for,
-        limitations=(*recipe.limitations, *limitations(dataset), *provenance.notes),
+        limitations=(
+            *recipe.limitations,
+            *limitations(dataset, "slice" if recipe.window else "film"),  # a window is what CT is shown in
+            *provenance.notes,
+        ),
         training=_training(recipe, dataset, fit, hyper_parameters, seed, provenance),
     )
     (folder / CARD).write_text(card.to_json(), encoding="utf-8")

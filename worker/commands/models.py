@@ -11,6 +11,8 @@ from models.registry import Package, discard_staged, install_staged, stage_packa
 from worker import bootstrap
 from worker.commands.model_common import Json, explained, line_out, model_settings, say, say_changes
 from worker.commands.model_evaluation import evaluate
+from worker.commands.model_explanation import explain
+from worker.commands.model_package import pack, template
 from worker.commands.model_prediction import predict_files
 from worker.commands.model_training import train
 from worker.commands.model_views import card_page, package_table
@@ -18,6 +20,9 @@ from worker.commands.output import out, print_json
 
 app = typer.Typer(help="The classifiers: which there are, what they say, whether they are whole.", no_args_is_help=True)
 app.command("predict")(predict_files)
+app.command()(explain)
+app.command("card")(template)
+app.command()(pack)
 app.command()(train)
 app.command()(evaluate)
 

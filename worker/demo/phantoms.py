@@ -4,7 +4,7 @@ Every PatientName begins with PHANTOM. Drawn from formulas, like nobody's chest:
 meaning. Each object carries what is expected of its study, so that the demonstration can check itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,8 @@ LOOKS = 20261121
 COMPLETE = frozenset({"complete"})
 FAILED = frozenset({"failed"})
 NOT_ELIGIBLE = frozenset({"not_eligible"})
-CT_MAY_HAVE_A_MODEL = frozenset({"not_eligible", "complete"})
+CT_MODEL = "chest_ct_covid"
+"""Where a model of this name is installed, the CT study goes to it; else nothing reads it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ SIDE_VIEW = SideView(
 def generate(
     directory: Path,
     *,
+    models: Collection[str] = (),
     seed: int | None = None,
     moment: datetime | None = None,
     film_pixels: int = FILM_PIXELS,
@@ -98,6 +100,8 @@ def generate(
     ----------
     directory
         Where; made where it is missing.
+    models
+        Names of the installed models: what is expected of a study depends on whether there is one for it.
     seed
         The same seed and moment give the same bytes; without one the UIDs are fresh and the looks the usual ones.
     moment
@@ -117,7 +121,7 @@ def generate(
     yield day.write(radiograph(day.study("LATERAL ONLY"), day.identifiers, side_view, **SIDE_VIEW), NOT_ELIGIBLE)
     slices = [axial(ct_pixels, day.looks, level / (CT_SLICES - 1)) for level in range(CT_SLICES)]
     for ds in ct_series(day.study("CHEST CT"), day.identifiers, slices):
-        yield day.write(ds, CT_MAY_HAVE_A_MODEL)
+        yield day.write(ds, COMPLETE if CT_MODEL in models else NOT_ELIGIBLE)
     yield day.write(text_report(day.study("TEXT ONLY"), day.identifiers, "A note, not an image."), NOT_ELIGIBLE)
     cut_short = day.write(day.frontal_view(day.study("CUT SHORT"), FILMS[0]), FAILED)
     with cut_short.path.open("r+b") as file:  # the sender lost the end: fewer pixels than the data set says

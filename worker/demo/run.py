@@ -158,7 +158,8 @@ class _Stage:
             for outcome in self._until_stopped(send_files(self._plan.scans, peer, CALLING_AE)):
                 self._sent.outcomes.append(outcome)
             return
-        for phantom in self._until_stopped(generate(self._settings.data_dir / "phantoms")):
+        installed = bootstrap.model_names(self._settings)
+        for phantom in self._until_stopped(generate(self._settings.data_dir / "phantoms", models=installed)):
             self._send_phantom(phantom, self._listener())
 
     def _send_phantom(self, phantom: Phantom, peer: Peer) -> None:

@@ -20,6 +20,7 @@ from pydicom.uid import (
 from worker.demo.film import Pattern, frontal
 from worker.demo.other_views import axial
 from worker.demo.phantoms import Phantom, generate
+from worker.intake.routing import Router
 
 MOMENT = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
 SMALL = {"film_pixels": 256, "ct_pixels": 128}
@@ -44,6 +45,21 @@ def test_every_kind_is_there(datasets: list[Dataset], phantoms: list[Phantom]) -
     assert {ds.BitsStored for ds in datasets if "BitsStored" in ds} == {12, 14, 16}
     assert {status for phantom in phantoms for status in phantom.expected} == {"complete", "failed", "not_eligible"}
     assert sum(ds.Modality == "CT" for ds in datasets) == 6
+
+
+def test_what_is_expected_of_the_ct_depends_on_whether_there_is_a_model(tmp_path: Path) -> None:
+    def expected(*models: str) -> set[str]:
+        made = generate(tmp_path / "-".join(("models", *models)), models=models, film_pixels=64, ct_pixels=64)
+        return {status for phantom in made if "-ct" in phantom.path.name for status in phantom.expected}
+
+    assert expected("chest_xray_triage") == {"not_eligible"}
+    assert expected("chest_xray_triage", "chest_ct_covid") == {"complete"}
+
+
+def test_the_ct_goes_to_the_ct_model_every_slice_of_it(datasets: list[Dataset]) -> None:
+    router = Router((), {"chest_ct_covid": ["1.0.0"]})
+    slices = [ds for ds in datasets if ds.Modality == "CT"]
+    assert [router.decide(ds).models for ds in slices] == [("chest_ct_covid@1.0.0",)] * 6
 
 
 def test_all_say_phantom_and_belong_together_as_they_should(datasets: list[Dataset], phantoms: list[Phantom]) -> None:

@@ -3,7 +3,7 @@
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,19 @@ FIGURES = ("accuracy", "macro_f1", "macro_auroc", "loss")
 class Fold:
     """What the network of a fold did on the films that it is tested on; a figure that cannot be told is None.
 
-    Probabilities are as the network gives them, without a temperature.
+    `name` is the fold's number or the source that was left out; `right` counts, for each label that was tested, the
+    films whose most probable label it is, and all of them. Probabilities are as the network gives them, without a
+    temperature.
     """
 
-    number: int
+    name: str
     films: int
     patients: int
     accuracy: float | None
     macro_f1: float | None
     macro_auroc: float | None
     loss: float | None
+    right: dict[str, tuple[int, int]]
     best_epoch: int
     epochs: int
     seconds: float
@@ -47,7 +50,7 @@ class Fold:
 
 def cross_validate(
     recipe: TrainingRecipe,
-    datasets: Sequence[Callable[[], Dataset]],
+    datasets: Mapping[str, Callable[[], Dataset]],
     fit: Callable[[Dataset, Checkpoints], Fit],
     *,
     threads: int = 2,
@@ -58,7 +61,7 @@ def cross_validate(
     Parameters
     ----------
     datasets
-        What loads each fold, split into train, val and test.
+        By name, what loads each fold, split into train, val and test.
     fit
         Trains on a data set, with its state in the folder given.
 
@@ -67,24 +70,31 @@ def cross_validate(
     DataError
         If a split of a fold is empty or a film cannot be read.
     """
-    for number, load in enumerate(datasets, start=1):
+    for name, load in datasets.items():
         dataset = load()
         with tempfile.TemporaryDirectory(prefix="firstread-fold-") as folder:
             fitted = fit(dataset, Checkpoints(Path(folder)))
             network = fitted.network()
         films = dataset.split("test")
         found = raw_probabilities(network, prepared_films(recipe, films, read, threads), recipe.output)
-        sample = Sample(np.asarray(dataset.targets(films)), found, recipe.output)
+        targets = np.asarray(dataset.targets(films))
+        sample = Sample(targets, found, recipe.output)
         figures = sample.figures(np.ones((1, len(films))))
-        values = {name: float(getattr(figures, name)[0]) for name in FIGURES}
+        values = {figure: float(getattr(figures, figure)[0]) for figure in FIGURES}
+        chosen = found.argmax(axis=1)
         yield Fold(
-            number=number,
+            name=name,
             films=len(films),
             patients=len({film.patient for film in films}),
             best_epoch=fitted.best_epoch,
             epochs=len(fitted.history),
             seconds=round(fitted.seconds, 1),
-            **{name: round(value, 4) if math.isfinite(value) else None for name, value in values.items()},
+            right={
+                label: (int((chosen[of_label] == index).sum()), int(of_label.sum()))
+                for index, label in enumerate(dataset.labels)
+                if (of_label := targets == index).any()
+            },
+            **{figure: round(value, 4) if math.isfinite(value) else None for figure, value in values.items()},
         )
 
 

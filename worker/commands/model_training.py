@@ -3,18 +3,20 @@
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker import bootstrap
 from worker.commands.model_common import Data, Json, Threads, explained, line_out, model_settings, say_changes
-from worker.commands.model_training_folds import cross_validation
+from worker.commands.model_training_folds import cross_validation, show_folds
 from worker.commands.model_training_plan import DEFAULT_SEED, Asked, changes, new_run, resumed_run
 from worker.commands.model_training_run import run_to_package, show_films
-from worker.commands.model_training_views import folds_table
 from worker.commands.model_views import card_page
 from worker.commands.output import err, out, print_json
+
+if TYPE_CHECKING:
+    from models.training.dataset import Dataset
 
 
 def train(
@@ -51,6 +53,13 @@ def train(
     folds: Annotated[
         int | None, typer.Option(min=3, help="Cross-validate over so many folds of patients; makes no package.")
     ] = None,
+    leave_one_source_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-one-source-out",
+            help="Train once for each source without it, and test on its films; makes no package.",
+        ),
+    ] = False,
     limitation: Annotated[
         list[str] | None,
         typer.Option(help="What you know of the films that no count shows, for the card; may be given again."),
@@ -65,9 +74,13 @@ def train(
     from models.backend import set_threads
     from models.training.dataset import load_dataset
     from models.training.recipes import find_recipe
+    from models.training.sources import leave_one_source_out as sources_left_out
     from worker.commands.model_files import FilmReader
 
-    _refuse_mixtures(resume=resume, run=run, finish=finish, folds=folds, begins_with=backbone_weights)
+    validates = folds is not None or leave_one_source_out
+    if folds and leave_one_source_out:
+        raise typer.BadParameter("one cross-validation at a time: --folds or this", param_hint="--leave-one-source-out")
+    _refuse_mixtures(resume=resume, run=run, finish=finish, folds=validates, begins_with=backbone_weights)
     given = changes(settings or (), epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     with explained(), ExitStack() as stack:
         own = model_settings()
@@ -78,10 +91,15 @@ def train(
         read = stack.enter_context(FilmReader(own, chosen.frame_policy, chosen.window)).read
         if folds:
             load = partial(load_dataset, data, chosen.label_names, folds=folds)
-            found = cross_validation(asked, [partial(load, fold=fold) for fold in range(folds)], threads, read)
-            print_json(found.as_dict()) if as_json else out.print(folds_table(found.folds), highlight=False)
+            each = {str(fold + 1): partial(load, fold=fold) for fold in range(folds)}
+            show_folds(cross_validation(asked, each, threads, read), as_json=as_json)
             return
         dataset = load_dataset(data, chosen.label_names)
+        if leave_one_source_out:
+            without, notes = sources_left_out(dataset)
+            each = {source: partial(_itself, left) for source, left in without.items()}
+            show_folds(cross_validation(asked, each, threads, read, notes), as_json=as_json)
+            return
         show_films(dataset)
         models_dir = output or bootstrap.models_dir(own)
         if resume:
@@ -99,9 +117,11 @@ def train(
             say_changes(own, package)
 
 
-def _refuse_mixtures(
-    *, resume: bool, run: Path | None, finish: bool, folds: int | None, begins_with: str | None
-) -> None:
+def _itself(dataset: "Dataset") -> "Dataset":
+    return dataset
+
+
+def _refuse_mixtures(*, resume: bool, run: Path | None, finish: bool, folds: bool, begins_with: str | None) -> None:
     for option, there in (("--run", run is not None), ("--finish", finish)):
         if there and not resume:
             raise typer.BadParameter("it goes with --resume", param_hint=option)

@@ -1,15 +1,16 @@
-"""`firstread models train --folds`: how much a recipe's figures vary with the patients it is tested on."""
+"""`firstread models train --folds` and `--leave-one-source-out`: figures on other patients, and in other hospitals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from worker.commands.model_common import say
+from worker.commands.model_common import line_out, say
 from worker.commands.model_training_plan import Asked
 from worker.commands.model_training_run import INTERRUPTED, show_films, until_interrupted
-from worker.commands.output import err
+from worker.commands.model_training_views import folds_table
+from worker.commands.output import err, out, print_json
 
 if TYPE_CHECKING:
     from models.training.checkpoint import Checkpoints
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The folds of a recipe, and what they were trained with."""
+    """The folds of a recipe, what they were trained with, and what there is no fold of, in sentences."""
 
     asked: Asked
     folds: tuple["Fold", ...]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -35,13 +37,25 @@ class CrossValidation:
             "seed": self.asked.chosen_seed,
             "folds": [fold.as_dict() for fold in self.folds],
             "summary": summary(self.folds),
+            "notes": list(self.notes),
         }
 
 
 def cross_validation(
-    asked: Asked, datasets: Sequence[Callable[[], "Dataset"]], threads: int, read: "ReadImage"
+    asked: Asked,
+    datasets: Mapping[str, Callable[[], "Dataset"]],
+    threads: int,
+    read: "ReadImage",
+    notes: Sequence[str] = (),
 ) -> CrossValidation:
     """Train and test every fold.
+
+    Parameters
+    ----------
+    datasets
+        By the name of the fold, what loads it.
+    notes
+        What there is no fold of.
 
     Raises
     ------
@@ -53,10 +67,11 @@ def cross_validation(
     from models.training.train import StoppedError, train
 
     done: list[Fold] = []
+    names = list(datasets)
     with until_interrupted() as stop:
 
         def fit(dataset: "Dataset", checkpoints: "Checkpoints") -> "Fit":
-            err.print(f"fold {len(done) + 1} of {len(datasets)}", highlight=False)
+            err.print(f"fold {names[len(done)]}, {len(done) + 1} of {len(datasets)}", markup=False, highlight=False)
             show_films(dataset)
             with TrainingProgress(err) as progress:
                 return train(
@@ -77,4 +92,14 @@ def cross_validation(
         except (StoppedError, KeyboardInterrupt):
             say(f"stopped in fold {len(done) + 1} of {len(datasets)}; nothing was kept")
             raise typer.Exit(INTERRUPTED) from None
-    return CrossValidation(asked, tuple(done))
+    return CrossValidation(asked, tuple(done), tuple(notes))
+
+
+def show_folds(found: CrossValidation, *, as_json: bool) -> None:
+    """Print a cross-validation as a table, or as JSON."""
+    if as_json:
+        print_json(found.as_dict())
+        return
+    out.print(folds_table(found.folds), highlight=False)
+    for note in found.notes:
+        line_out(note)

@@ -33,13 +33,14 @@ def folds_table(folds: Sequence["Fold"]) -> Table:
     """Lay out what each fold gave, and mean and standard deviation."""
     from models.training.folds import FIGURES, summary
 
-    table = Table("fold", "films", "patients", *(name.replace("_", " ") for name in FIGURES), "best epoch")
+    table = Table("fold", "films", "patients", *(name.replace("_", " ") for name in FIGURES), "right", "best epoch")
     for fold in folds:
         figures = [_shown(getattr(fold, name)) for name in FIGURES]
         best = f"{fold.best_epoch} of {fold.epochs}"
-        table.add_row(str(fold.number), str(fold.films), str(fold.patients), *figures, best)
+        right = ", ".join(f"{label} {good}/{films}" for label, (good, films) in fold.right.items())
+        table.add_row(Text(fold.name), str(fold.films), str(fold.patients), *figures, Text(right), best)
     overall = [f"{_shown(of['mean'])} ± {_shown(of['sd'])}" for of in summary(folds).values()]
-    table.add_row("mean ± SD", "", "", *overall, "")
+    table.add_row("mean ± SD", "", "", *overall, "", "")
     return table
 
 

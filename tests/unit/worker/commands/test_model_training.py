@@ -43,7 +43,15 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 film[8:30, 8:40] = 250
             name = f"{split}_{index}.png"
             Image.fromarray(np.clip(film, 0, 255).astype(np.uint8)).save(root / name)
-            rows.append([name, ("normal", "pneumonia")[index % 2], split, f"{split}{index // 2}", ("near", "far")[index // 2 % 2]])
+            rows.append(
+                [
+                    name,
+                    ("normal", "pneumonia")[index % 2],
+                    split,
+                    f"{split}{index // 2}",
+                    ("near", "far")[index // 2 % 2],
+                ]
+            )
     with (root / "labels.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([["file", "label", "split", "patient_id", "source"], *rows])
     return root

@@ -131,11 +131,11 @@ def metrics_page(card: Card, metrics: Metrics) -> Page:
     )
     if metrics.loss is not None:
         title += f", cross-entropy {metrics.loss:.3f}"
-    columns = ("label", "films", "AUROC", "precision", "recall", "F1", "sensitivity", "specificity")
-    labels = Table(*columns, title=title, title_justify="left")
+    labels = Table("label", "films", "AUROC", "sensitivity", "specificity", title=title, title_justify="left")
+    called = Table("called", "precision", "recall", "F1")
     for name, row in metrics.labels.items():
-        figures = (row.auroc, row.precision, row.recall, row.f1, row.sensitivity, row.specificity)
-        labels.add_row(name, str(row.images), *(shown(figure) for figure in figures))
+        labels.add_row(name, str(row.images), shown(row.auroc), shown(row.sensitivity), shown(row.specificity))
+        called.add_row(name, shown(row.precision), shown(row.recall), shown(row.f1))
     confusion = Table("true label", *(f"as {label.name}" for label in card.labels), title="Most probable label")
     for label, counts in zip(card.labels, metrics.confusion, strict=True):
         confusion.add_row(label.name, *(str(count) for count in counts))
@@ -147,15 +147,19 @@ def metrics_page(card: Card, metrics: Metrics) -> Page:
             f" Expected calibration error {metrics.calibration.after:.3f}, before the card's temperature"
             f" {metrics.calibration.before:.3f} ({metrics.calibration.bins} bins)."
         )
-    return Page(labels, confusion, by_source, by_age, Text(note, style="dim"))
+    measured = any(row.f1 for row in metrics.labels.values())  # cards of before have none of it
+    return Page(labels, confusion, *([called] if measured else []), by_source, by_age, Text(note, style="dim"))
 
 
 def _groups(what: str, groups: dict[str, Group]) -> Table:
+    from models.training.details import SMALL
+
     table = Table(what, "films", "accuracy", "macro F1", "AUROC by label", "right by label")
     for name, group in groups.items():
         right = ", ".join(f"{label} {share.right}/{share.images}" for label, share in group.labels.items())
         auroc = ", ".join(f"{label} {_value(found)}" for label, found in group.auroc.items()) or "-"
-        table.add_row(Text(name), str(group.images), shown(group.accuracy), _value(group.macro_f1), auroc, right)
+        accuracy = shown(group.accuracy) if group.images >= SMALL else "too few films to say"
+        table.add_row(Text(name), str(group.images), accuracy, _value(group.macro_f1), auroc, right)
     return table
 
 

@@ -29,7 +29,7 @@ def confusion(card: Card, counts: Sequence[Sequence[int]]) -> Markup:
         f"{true}: " + ", ".join(f"{count} called {called}" for called, count in zip(names, row, strict=True))
         for true, row in zip(names, counts, strict=True)
     )
-    side = 70 if size <= 5 else 50
+    side, room = (70, 12) if size <= 5 else (54, 8)
     plot = Plot(
         f"Confusion matrix, a row a true label, a column the most probable label. {told}.",
         x=(0, size), y=(size, 0), width=104 + side * size, height=64 + side * size, left=96, right=8, top=56, bottom=8,
@@ -37,7 +37,7 @@ def confusion(card: Card, counts: Sequence[Sequence[int]]) -> Markup:
     plot.text((size / 2, 0), "most probable label", "name middle", down=-40)
     plot.text((0, 0), "true label", "name end", right=-8, down=-12)
     for i, (name, row) in enumerate(zip(names, counts, strict=True)):
-        plot.text((i + 0.5, 0), cut(name, side // 6 + 1), "tick middle", down=-12)
+        plot.text((i + 0.5, 0), cut(name, room), "tick middle", down=-12)
         plot.text((0, i + 0.5), cut(name, 14), "tick end", right=-8, down=4)
         for j, count in enumerate(row):
             share = count / sum(row) if sum(row) else 0.0
@@ -70,12 +70,12 @@ def precision_recall(name: str, index: int, curves: LabelCurves) -> Markup:
     return plot.svg()
 
 
-def by_threshold(name: str, threshold: float, curves: LabelCurves) -> Markup:
+def by_threshold(name: str, threshold: float, curves: LabelCurves, word: str) -> Markup:
     """Draw what every threshold would give, and where the card's stands."""
     plot = Plot(
         f"Sensitivity, specificity and share flagged of {name} at every threshold; the card's is {threshold:g}."
     )
-    plot.axes("threshold", "share of films")
+    plot.axes("threshold", f"share of {word}s")
     for key, style in (("sensitivity", "solid c1"), ("specificity", "c3 d1"), ("flagged", "c0 d2")):
         found = [(point.threshold, getattr(point, key)) for point in curves.by_threshold]
         plot.line([(x, y) for x, y in found if y is not None], style)
@@ -85,10 +85,10 @@ def by_threshold(name: str, threshold: float, curves: LabelCurves) -> Markup:
     return plot.svg()
 
 
-def reliability(found: Reliability) -> Markup:
+def reliability(found: Reliability, word: str) -> Markup:
     """Draw the share that was right over the probability that was given, before and after the temperature."""
     plot = Plot(
-        "Reliability: share of films whose most probable label was right, over the probability it was given. On the"
+        f"Reliability: share of {word}s whose most probable label was right, over the probability it was given. On the"
         f" diagonal both are the same. Mean distance {found.error_before.value} before and {found.error_after.value}"
         " after the temperature.",
     )
@@ -108,24 +108,26 @@ def reliability(found: Reliability) -> Markup:
     return plot.svg()
 
 
-def sureness(found: Reliability) -> Markup:
+def sureness(found: Reliability, word: str) -> Markup:
     """Draw how many films stand behind each point of the reliability curve."""
     most = max(held.films for held in found.after)
     told = ", ".join(f"{held.films} from {held.low:g} to {held.high:g}" for held in found.after if held.films)
-    plot = Plot(f"Films by the probability of their most probable label: {told}.", y=(0, most), height=150)
-    plot.axes("probability of the most probable label", "films", y_ticks=ticks(0, most, 4))
+    plot = Plot(
+        f"{word.capitalize()}s by the probability of their most probable label: {told}.", y=(0, most), height=150
+    )
+    plot.axes("probability of the most probable label", f"{word}s", y_ticks=ticks(0, most, 4))
     for held in found.after:
         if held.films:
             plot.box((held.low + 0.006, 0), (held.high - 0.006, held.films), "bar c1")
     return plot.svg()
 
 
-def groups(what: str, found: Mapping[str, Group], whole: Interval, small: int) -> Markup:
+def groups(what: str, found: Mapping[str, Group], whole: Interval, small: int, word: str) -> Markup:
     """Draw the accuracy of each part of the set with its interval, beside that of the whole."""
     told = ", ".join(f"{name} {group.accuracy.value} of {group.images}" for name, group in found.items())
     height = 62 + 30 * len(found)
     plot = Plot(
-        f"Accuracy by {what}: {told}. All films: {whole.value}.",
+        f"Accuracy by {what}: {told}. All {word}s: {whole.value}.",
         y=(len(found), 0), width=350, height=height, left=138, top=16, bottom=42,
     )  # fmt: skip
     plot.axes("accuracy", "", y_ticks=())
@@ -136,7 +138,7 @@ def groups(what: str, found: Mapping[str, Group], whole: Interval, small: int) -
         plot.text((0, at), f"{cut(name, 15)} · {group.images}", "tick end", right=-9, down=4)
         accuracy = group.accuracy
         if group.images < small or accuracy.value is None:
-            plot.text((0, at), "too few films to say", "tick soft", right=8, down=4)
+            plot.text((0, at), f"too few {word}s to say", "tick soft", right=8, down=4)
             continue
         if accuracy.low is not None and accuracy.high is not None:
             plot.stretch((accuracy.low, at), (accuracy.high, at), "whisker c1")
@@ -174,7 +176,7 @@ def grey_values(density: Mapping[str, Sequence[float]], order: Sequence[str]) ->
     inner = [value for values in density.values() for value in values[2:-2]]
     top = max(inner, default=0.0) * 1.08 or 1.0
     plot = Plot(
-        f"Grey values of the films, from black to white, one line a label: {', '.join(density)}.",
+        f"Grey values, from black to white, one line a label: {', '.join(density)}.",
         x=(0, 255), y=(0, top), width=350, height=260,
     )  # fmt: skip
     plot.axes("grey value (0 black, 255 white)", "share of pixels", x_ticks=(0, 64, 128, 192, 255), y_ticks=())

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from models.card import Card, Metrics
-from models.training.dataset import Dataset
+from models.training.dataset import UNKNOWN, Dataset
 from models.training.details import SMALL, Details
 from models.training.evaluate import LEAST_OF_EACH, Scored
 from models.training.figures import BINS
@@ -41,6 +41,11 @@ class Report:
     libraries: dict[str, str]
     evaluated_at: datetime
 
+    @property
+    def word(self) -> str:
+        """What an image is called: a film, or a slice of CT, which alone is shown in a window."""
+        return "slice" if self.card.window else "film"
+
 
 def render(report: Report) -> str:
     """Lay the page out, as HTML that is whole by itself.
@@ -62,6 +67,10 @@ def render(report: Report) -> str:
 
 def _values(report: Report) -> dict[str, Any]:
     card, metrics, details = report.card, report.metrics, report.details
+    parts = (
+        ("source", metrics.by_source, details.by_source),
+        ("age group", metrics.by_age_group, details.by_age_group),
+    )
     return {
         "card": card,
         "metrics": metrics,
@@ -72,15 +81,13 @@ def _values(report: Report) -> dict[str, Any]:
         "program": importlib.metadata.version("firstread"),
         "evaluated_at": report.evaluated_at.astimezone(UTC),
         "notes": report.dataset.notes,
-        "glance": glance(card, report.scored, metrics, details),
+        "glance": glance(card, report.scored, metrics, details, report.word),
         "labels": [label.name for label in card.labels],
-        "films": _films(report),
+        "word": report.word,
+        "origins": _origins(report),
         "grey": grey_rows(report.grey),
-        "thresholds": {point.label: point.threshold for point in details.operating_points if point.asked is None},
-        "parts": (
-            ("source", metrics.by_source, details.by_source),
-            ("age group", metrics.by_age_group, details.by_age_group),
-        ),
+        "parts": [(what, groups, figures) for what, groups, figures in parts if set(groups) != {UNKNOWN}],
+        "unsaid": [what for what, groups, _ in parts if set(groups) == {UNKNOWN}],
         "small": SMALL,
         "least": LEAST_OF_EACH,
         "bins": BINS,
@@ -92,7 +99,7 @@ def _values(report: Report) -> dict[str, Any]:
 def _charts(report: Report) -> dict[str, Any]:
     """Draw every picture that the films allow."""
     card, metrics, details = report.card, report.metrics, report.details
-    order = [label.name for label in card.labels]
+    order, word = [label.name for label in card.labels], report.word
     drawn = {name: curves for name, curves in details.curves.items() if curves.roc}
     return {
         "confusion": charts.confusion(card, metrics.confusion),
@@ -104,14 +111,14 @@ def _charts(report: Report) -> dict[str, Any]:
             name: charts.precision_recall(name, order.index(name), curves) for name, curves in drawn.items()
         },
         "by_threshold": {
-            point.label: charts.by_threshold(point.label, point.threshold, details.curves[point.label])
+            point.label: charts.by_threshold(point.label, point.threshold, details.curves[point.label], word)
             for point in details.operating_points
             if point.asked is None and point.label in drawn
         },
-        "reliability": charts.reliability(details.reliability),
-        "sureness": charts.sureness(details.reliability),
-        "source": charts.groups("source", metrics.by_source, metrics.accuracy, SMALL),
-        "age group": charts.groups("age group", metrics.by_age_group, metrics.accuracy, SMALL),
+        "reliability": charts.reliability(details.reliability, word),
+        "sureness": charts.sureness(details.reliability, word),
+        "source": charts.groups("source", metrics.by_source, metrics.accuracy, SMALL, word),
+        "age group": charts.groups("age group", metrics.by_age_group, metrics.accuracy, SMALL, word),
         "history": {
             what: charts.history(what, series, report.history.best) for what, series in report.history.curves.items()
         },
@@ -119,7 +126,7 @@ def _charts(report: Report) -> dict[str, Any]:
     }
 
 
-def _films(report: Report) -> list[dict[str, Any]]:
+def _origins(report: Report) -> list[dict[str, Any]]:
     """Count the films of each source by label, and their patients."""
     films = report.scored.films
     counts = Counter((film.source, film.label) for film in films)

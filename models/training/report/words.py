@@ -20,8 +20,13 @@ def span(found: Interval | None, places: int = 3) -> str:
     return f"{found.low:.{places}f} to {found.high:.{places}f}"
 
 
-def glance(card: Card, scored: Scored, metrics: Metrics, details: Details) -> list[str]:
+def glance(card: Card, scored: Scored, metrics: Metrics, details: Details, word: str) -> list[str]:
     """Say what is to be seen first.
+
+    Parameters
+    ----------
+    word
+        What an image is called.
 
     Returns
     -------
@@ -31,13 +36,13 @@ def glance(card: Card, scored: Scored, metrics: Metrics, details: Details) -> li
     """
     right = sum(row[i] for i, row in enumerate(metrics.confusion))
     said = [
-        f"The most probable label was right for {right} of {counted(metrics.images, 'film')} of"
+        f"The most probable label was right for {right} of {counted(metrics.images, word)} of"
         f" {counted(metrics.patients, 'patient')}: {with_interval(metrics.accuracy)}."
     ]
-    said += [_flagging(point) for point in details.operating_points if point.asked is None]
-    said += _spread("source", metrics.by_source)
-    said += _spread("age group", metrics.by_age_group)
-    said += _one_source(card, scored)
+    said += [_flagging(point, word) for point in details.operating_points if point.asked is None]
+    said += _spread("source", metrics.by_source, word)
+    said += _spread("age group", metrics.by_age_group, word)
+    said += _one_source(card, scored, word)
     said += _calibration(details)
     return said
 
@@ -52,28 +57,28 @@ def with_interval(found: Interval) -> str:
     return f"{figure(found)} (95 % interval {span(found)})" if span(found) else figure(found)
 
 
-def _flagging(point: OperatingPoint) -> str:
+def _flagging(point: OperatingPoint, word: str) -> str:
     true, others = point.hits + point.misses, point.false_alarms + point.unflagged
     if not true:
-        return f"No film here has {point.label}; it was flagged in {point.false_alarms} of {counted(others, 'film')}."
+        return f"No {word} here has {point.label}; it was flagged in {point.false_alarms} of {counted(others, word)}."
     return (
-        f"At the card's threshold of {point.threshold:g}, {point.label} was flagged in {point.hits} of the {true} films"
-        f" that have it and in {point.false_alarms} of the {others} that do not."
+        f"At the card's threshold of {point.threshold:g}, {point.label} was flagged in {point.hits} of the {true}"
+        f" {word}s that have it and in {point.false_alarms} of the {others} that do not."
     )
 
 
-def _spread(what: str, groups: dict[str, Group]) -> list[str]:
+def _spread(what: str, groups: dict[str, Group], word: str) -> list[str]:
     told = {name: group for name, group in groups.items() if group.images >= SMALL and group.accuracy.value is not None}
     if len(told) < 2:
         return []
     ordered = sorted(told, key=lambda name: told[name].accuracy.value or 0.0)
     lowest, highest = (
-        f"{figure(told[name].accuracy)} ({name}, {told[name].images} films)" for name in (ordered[0], ordered[-1])
+        f"{figure(told[name].accuracy)} ({name}, {told[name].images} {word}s)" for name in (ordered[0], ordered[-1])
     )
     return [f"By {what}, the share right goes from {lowest} to {highest}."]
 
 
-def _one_source(card: Card, scored: Scored) -> list[str]:
+def _one_source(card: Card, scored: Scored, word: str) -> list[str]:
     sources: dict[str, Counter[str]] = defaultdict(Counter)
     for film in scored.films:
         sources[film.label][film.source] += 1
@@ -81,7 +86,7 @@ def _one_source(card: Card, scored: Scored) -> list[str]:
     if len(everything) < 2 or UNKNOWN in everything:
         return []
     alone = [
-        f"every {label.name} film comes from {next(iter(sources[label.name]))}"
+        f"every {label.name} {word} comes from {next(iter(sources[label.name]))}"
         for label in card.labels
         if len(sources[label.name]) == 1
     ]

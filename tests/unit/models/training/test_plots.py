@@ -94,19 +94,19 @@ def test_every_label_has_its_curves(name: str) -> None:
     assert f"area {METRICS.labels[name].auroc.value}" in root.attrib["aria-label"]
     assert {"sensitivity", "false alarms (1 - specificity)"} <= set(texts(root))
     parsed(charts.precision_recall(name, 1, curves))
-    assert "0.9" in texts(parsed(charts.by_threshold(name, 0.9, curves)))
+    assert "0.9" in texts(parsed(charts.by_threshold(name, 0.9, curves, "film")))
 
 
 def test_reliability_is_drawn_from_few_films_too() -> None:
     few = detail(CARD, SCORED.part(SCORED.targets.argsort()[:3]), rounds=5)
     for details in (DETAILS, few):
-        parsed(charts.reliability(details.reliability))
-        parsed(charts.sureness(details.reliability))
-    assert 'hollow"' in charts.reliability(few.reliability)
+        parsed(charts.reliability(details.reliability, "film"))
+        parsed(charts.sureness(details.reliability, "film"))
+    assert 'hollow"' in charts.reliability(few.reliability, "film")
 
 
 def test_small_parts_are_named_and_not_drawn() -> None:
-    root = parsed(charts.groups("source", METRICS.by_source, METRICS.accuracy, 20))
+    root = parsed(charts.groups("source", METRICS.by_source, METRICS.accuracy, 20, "film"))
     assert "too few films to say" in texts(root)
     assert len(list(root.iter("circle"))) == 1
     assert f"x · {METRICS.by_source['x'].images}" in texts(root)
@@ -114,7 +114,7 @@ def test_small_parts_are_named_and_not_drawn() -> None:
 
 def test_a_part_without_an_interval_is_a_point() -> None:
     group = METRICS.by_source["x"].model_copy(update={"accuracy": Interval(value=0.5)})
-    root = parsed(charts.groups("source", {"only": group}, Interval(value=None), 20))
+    root = parsed(charts.groups("source", {"only": group}, Interval(value=None), 20, "film"))
     assert len(list(root.iter("circle"))) == 1
 
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.card import Card
+from models.card import Card, Window
 from models.errors import DataError, ImageError
 from models.preprocessing import load_picture
-from models.training.dataset import Dataset
+from models.training.dataset import UNKNOWN, Dataset
 from models.training.details import detail
 from models.training.evaluate import Scored, measure
 from models.training.report import Report, render
@@ -144,7 +144,7 @@ def test_what_comes_from_the_data_is_never_markup() -> None:
 
 def test_small_parts_are_counted_and_nothing_is_said_of_them() -> None:
     page = render(report())
-    row = page[page.index('<th scope="row">y</th><td class="number">10</td>') :]
+    row = page[page.index('<th scope="row">y</th><td class="number">10<span') :]
     row = row[: row.index("</tr>")]
     assert "too few films to say" in row
     assert " of " in row
@@ -154,6 +154,22 @@ def test_thresholds_for_another_sensitivity_are_marked() -> None:
     details = detail(CARD, SCORED, validation=films(CARD, 80, seed=2), sensitivities=[0.95], rounds=10)
     assert "sensitivity 0.95<span" in render(report(details=details))
     assert "sensitivity 0.95<span" not in render(report())
+
+
+def test_a_slice_is_no_film() -> None:
+    window = Window(centre=-600, width=1500)
+    page = render(report(CARD.model_copy(update={"window": window})))
+    page = page[page.index("<body>") :].replace('="films"', "").replace('="#films"', "")
+    assert "200 slices of 200 patients" in page
+    assert "film" not in page.lower()
+
+
+def test_what_nobody_says_is_said_once() -> None:
+    scored = replace(SCORED, films=tuple(replace(film, age_group=UNKNOWN) for film in SCORED.films))
+    page = render(report(scored=scored))
+    assert "does not say of any film which age group it is of" in page
+    assert "By age group" not in page
+    assert "<h3>By source" in page
 
 
 def test_films_are_left_out_with_their_names() -> None:
@@ -267,7 +283,7 @@ def test_the_glance_says_what_is_to_be_seen_first() -> None:
     from_one = [replace(film, source="abc"[i]) for film, i in zip(SCORED.films, SCORED.targets, strict=True)]
     scored = replace(SCORED, films=tuple(from_one))
     said = "\n".join(
-        glance(CARD, scored, measure(CARD, scored, split="test", rounds=10), detail(CARD, scored, rounds=10))
+        glance(CARD, scored, measure(CARD, scored, split="test", rounds=10), detail(CARD, scored, rounds=10), "film")
     )
     assert "200 films of 200 patients" in said
     assert "At the card's threshold of 0.4, pneumonia was flagged in" in said
@@ -281,7 +297,7 @@ def test_the_glance_says_what_is_to_be_seen_first() -> None:
 def test_the_glance_says_nothing_that_is_not_so() -> None:
     scored = SCORED.part(np.flatnonzero(SCORED.targets == 0)[:12])
     said = "\n".join(
-        glance(CARD, scored, measure(CARD, scored, split="val", rounds=10), detail(CARD, scored, rounds=10))
+        glance(CARD, scored, measure(CARD, scored, split="val", rounds=10), detail(CARD, scored, rounds=10), "film")
     )
     assert "No film here has pneumonia; it was flagged in" in said
     assert "By source" not in said

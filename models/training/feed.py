@@ -148,7 +148,7 @@ def film_weights(dataset: Dataset, balance: str) -> FloatArray:
     if balance != "sources":
         return weights
     held = Counter((film.label, film.source) for film in films)
-    share = np.asarray([held[film.label, film.source] ** -0.5 for film in films])
+    share = np.asarray([held[film.label, film.source] ** -0.75 for film in films])
     for label in range(len(dataset.labels)):
         of_label = labels == label
         share[of_label] /= share[of_label].mean()

@@ -36,7 +36,7 @@ class HyperParameters:
         Epochs without a better validation loss after which training ends.
     balance
         `weights`: every class counts the same in the loss; `sources`: that, and within a class a source counts as the
-        square root of its films, so that the few films of a small hospital are heard; `oversample`: films of the
+        fourth root of its films, so that the few films of a small hospital are heard; `oversample`: films of the
         smaller classes are drawn again.
     augmentation
         `article`: zoom, rotation, flip; `triage`: that and everything else by which a hospital's films are recognised.

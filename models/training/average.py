@@ -27,7 +27,8 @@ class RunningAverage:
         keras = load_keras()
         self._decay = decay
         self._weights = model.trainable_variables if decay else []
-        self.variables = [keras.Variable(weight, trainable=False) for weight in self._weights]
+        # Copies: JAX gives the memory of a network's weights to the step that changes them.
+        self.variables = [keras.Variable(keras.ops.copy(weight), trainable=False) for weight in self._weights]
 
     def update(self, steps: int) -> None:
         """Take the weights into the average after a step.

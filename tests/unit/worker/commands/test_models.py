@@ -166,39 +166,3 @@ def films(root: Path) -> Path:
             rows.append(f"{name},{label},{split},{split}{index},here")
     (root / "labels.csv").write_text("\n".join(rows))
     return root
-
-
-def test_train_then_evaluate(tmp_path: Path) -> None:
-    data = tmp_path / "films"
-    data.mkdir()
-    films(data)
-    limits = ("--limitation", "One person read the films.")
-    card = called("train", MODEL, "--data", data, "--version", "9.0.0", "--epochs", 1, "--batch-size", 8, *limits)
-    assert card["limitations"][-1] == "One person read the films."
-    assert (card["name"], card["version"], card["training"]["initial_weights"]) == (MODEL, "9.0.0", "random")
-    assert called("list")[-1]["model_version"] == "9.0.0"
-    result = called("evaluate", f"{MODEL}@9.0.0", "--data", data, "--rounds", 10, "--out", tmp_path / "test.json")
-    assert result["accuracy"]["value"] == card["metrics"]["accuracy"]["value"]
-    assert json.loads((tmp_path / "test.json").read_text()) == result
-    assert "AUROC" in call("evaluate", f"{MODEL}@9.0.0", "--data", data, "--rounds", 10, "--split", "val").stdout
-
-
-def test_train_and_evaluate_explain_what_is_wrong(tmp_path: Path) -> None:
-    assert call("train", "no_such", "--data", tmp_path).exit_code == 2
-    assert "labels.csv" in call("train", MODEL, "--data", tmp_path, "--version", "9.0.0").stderr
-    nowhere = call("train", MODEL, "--data", tmp_path / "nowhere", "--version", "9.0.0")
-    assert nowhere.exit_code == 1
-    assert f"{tmp_path / 'nowhere'}: there is no such folder" in nowhere.stderr
-    assert "columns file, label, split" in nowhere.stderr
-    assert call("evaluate", MODEL, "--data", tmp_path, "--split", "holdout").exit_code == 2
-    films(tmp_path)
-    result = call("train", MODEL, "--data", tmp_path, "--version", "9.0.0", "--backbone-weights", tmp_path / "none.h5")
-    assert result.exit_code == 2
-    assert "no such file" in result.stderr
-    assert list((tmp_path / "data" / "models").iterdir()) == []
-
-
-def test_train_does_not_shadow_an_installed_version(tmp_path: Path) -> None:
-    result = call("train", MODEL, "--data", films(tmp_path), "--version", "1.0.0")
-    assert result.exit_code == 1
-    assert "installed already" in result.stderr

@@ -98,7 +98,7 @@ def test_every_awkward_file_gets_its_record(scans: Path) -> None:
     assert len(records) == sum(1 for _ in (scans / "dicom" / "files").iterdir())
     errors = [record["error"] for record in records if "error" in record]
     assert all(errors)
-    assert 10 <= len(records) - len(errors) <= 20
+    assert 10 <= len(records) - len(errors) <= 40  # the more where a CT model is installed
 
 
 @pytest.fixture

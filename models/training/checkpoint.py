@@ -55,7 +55,10 @@ class Identity:
     @classmethod
     def of(cls, recipe: TrainingRecipe, dataset: Dataset, hyper_parameters: HyperParameters, seed: int) -> "Identity":
         """Return the identity of a run."""
-        facts = ("name", "architecture", "preprocessing", "input", "output", "label_names", "head_from")
+        facts = (
+            "name", "architecture", "preprocessing", "input", "window", "frame_policy", "output", "label_names",
+            "head_from",
+        )  # fmt: skip
         return cls(
             recipe={fact: str(getattr(recipe, fact)) for fact in facts},
             hyper_parameters=hyper_parameters.as_dict(),

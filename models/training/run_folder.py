@@ -93,12 +93,15 @@ class RunFolder:
         return False
 
     def __enter__(self) -> Self:
-        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._let_go()
             raise DataError(f"{self.path}: another process is at work on this training run") from None
+        except OSError as error:
+            self._let_go()
+            raise DataError(f"{self.path}: {error.strerror}; a training run needs a folder of its own") from None
         return self
 
     def __exit__(
@@ -109,7 +112,8 @@ class RunFolder:
         self._let_go()
 
     def _let_go(self) -> None:
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
         self._lock = -1
 
     def finish(self) -> Package:
@@ -160,8 +164,10 @@ def next_version(models_dir: Path, name: str, others: Iterable[str] = ()) -> str
     str
         1.0.0, or the next minor version after the highest there is.
     """
-    folders = [*models_dir.glob(f"{name}/*"), *models_dir.glob(f"{PREFIX}*/{name}/*")]
-    taken = [version for version in (*(folder.name for folder in folders), *others) if VERSION.fullmatch(version)]
+    runs = [RunFolder(folder.parent.parent, name, folder.name) for folder in models_dir.glob(f"{PREFIX}*/{name}/*")]
+    there = [folder.name for folder in models_dir.glob(f"{name}/*")]
+    there += [run.version for run in runs if run.checkpoints.there() or run.held()]
+    taken = [version for version in (*there, *others) if VERSION.fullmatch(version)]
     if not taken:
         return FIRST_VERSION
     major, minor, _ = max([int(part) for part in version.split(".")] for version in taken)

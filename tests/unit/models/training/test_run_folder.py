@@ -1,5 +1,6 @@
 """A run has a hidden folder of its own, one process in it at a time, and leaves nothing that is of no use."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,10 @@ def test_runs_that_were_broken_off_are_found(tmp_path: Path) -> None:
         assert [run.path for run in broken_off(tmp_path, "tiny")] == [two.path]
         with pytest.raises(DataError, match="another process is at work"):
             RunFolder.at(one.path).__enter__()
-    assert len(broken_off(tmp_path, "tiny")) == 2
+    shutil.rmtree(one.path)
+    with pytest.raises(DataError, match="needs a folder of its own"):
+        one.__enter__()
+    assert [run.path for run in broken_off(tmp_path, "tiny")] == [two.path]
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
@@ -62,6 +66,9 @@ def test_the_next_version_is_one_that_nobody_has(tmp_path: Path) -> None:
     (tmp_path / "tiny" / "notes").mkdir()
     (tmp_path / "other" / "7.0.0").mkdir(parents=True)
     assert next_version(tmp_path, "tiny", ["1.0.0"]) == "1.10.0"
-    RunFolder.new(tmp_path, "tiny", "1.10.0")
-    assert next_version(tmp_path, "tiny") == "1.11.0"
+    with RunFolder.new(tmp_path, "tiny", "1.10.0"):
+        assert next_version(tmp_path, "tiny") == "1.11.0"
+    with_state(RunFolder.new(tmp_path, "tiny", "1.11.0"))
+    RunFolder.new(tmp_path, "tiny", "1.12.0")  # killed before it had learnt anything
+    assert next_version(tmp_path, "tiny") == "1.12.0"
     assert next_version(tmp_path, "tiny", ["2.0.1"]) == "2.1.0"

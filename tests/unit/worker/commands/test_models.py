@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("own_folder", "logs_as_they_were")
 
 
 def test_list_and_show() -> None:
-    [summary] = called("list")
+    [summary] = [item for item in called("list") if item["model"] == MODEL]
     assert (summary["model"], summary["model_version"], summary["shipped"]) == (MODEL, "1.0.0", True)
     assert summary["labels"] == LABELS
     card = called("show", MODEL)
@@ -34,7 +34,7 @@ def test_an_unknown_model_is_bad_usage() -> None:
     for arguments in (("show", "nothing"), ("verify", "nothing"), ("predict", ".", "--model", "nothing")):
         result = call(*arguments)
         assert result.exit_code == 2
-        assert f"installed: {MODEL}@1.0.0" in result.stderr
+        assert f"{MODEL}@1.0.0" in result.stderr.partition("installed: ")[2]
 
 
 def test_a_bad_setting_is_bad_usage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,12 +45,14 @@ def test_a_bad_setting_is_bad_usage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_verify_replays_what_is_installed(tmp_path: Path) -> None:
-    [result] = called("verify")
-    assert (result["model"], result["ok"], result["error"]) == (MODEL, True, None)
-    assert result["difference"] <= result["tolerance"]
+    shipped = called("verify")
+    assert MODEL in [result["model"] for result in shipped]
+    for result in shipped:
+        assert (result["ok"], result["error"]) == (True, None)
+        assert result["difference"] <= result["tolerance"]
     (tmp_path / "data" / "models" / "broken" / "1.0.0").mkdir(parents=True)
     results = called("verify", code=1)
-    assert [item["ok"] for item in results] == [True, False]
+    assert [item["ok"] for item in results] == [True] * len(shipped) + [False]
     text = call("verify")
     assert text.exit_code == 1
     assert "FAILED" in text.stdout
@@ -61,7 +63,7 @@ def test_add_installs_what_stands_its_check(added: Path, tmp_path: Path, monkeyp
     result = call("add", added)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "own models" / "our_own" / "2.0.0" / "model.keras").is_file()
-    assert [item["model"] for item in called("list")] == [MODEL, "our_own"]
+    assert {MODEL, "our_own"} <= {item["model"] for item in called("list")}
     again = call("add", added)
     assert again.exit_code == 1
     assert "installed already" in again.stderr

@@ -14,7 +14,7 @@ from models.training.head import split_at
 from models.training.objective import computed
 from models.training.recipes import TrainingRecipe
 
-AT_A_TIME = 32
+AT_A_TIME = 16
 """Films that a backbone computes at a time."""
 
 Tick = Callable[[str, int, int], None]

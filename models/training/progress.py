@@ -79,8 +79,8 @@ class TrainingProgress:
         left = (self._epochs - event.number) * sum(epoch.seconds for epoch in self._seen) / len(self._seen)
         self._console.print(
             f"epoch {event.number} of {self._epochs}: loss {event.train_loss:.3f}, validation loss {event.val_loss:.3f}"
-            f"{' (best)' if best else ''}, validation accuracy {event.val_accuracy:.3f}, {event.seconds:.0f} s,"
-            f" {duration(left)} left at most",
+            f"{' (best)' if best else ''}, validation accuracy {event.val_accuracy:.3f},"
+            f" {duration(event.seconds)}, {duration(left)} left at most",
             highlight=False,
             soft_wrap=True,
         )
@@ -97,6 +97,8 @@ class TrainingProgress:
 
 def duration(seconds: float) -> str:
     """Write a time as hours, minutes or seconds."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -25,7 +25,7 @@ def test_values_are_read_as_what_they_are() -> None:
         ({"epochs": "2.5"}, "epochs: '2.5' is not a whole number"),
         ({"learning_rate": "quick"}, "learning_rate: 'quick' is not a number"),
         ({"learning_rate": "nan"}, "learning_rate: nan is not 0 or more"),
-        ({"balance": "yes"}, "balance: 'yes' is none of none, weights, oversample"),
+        ({"balance": "yes"}, "balance: 'yes' is none of none, weights, sources, oversample"),
         ({"epochs": "0"}, "epochs: 0 is not 1 or more"),
         ({"mixup": "-1"}, "mixup: -1.0 is not 0 or more"),
         ({"label_smoothing": "1"}, "label_smoothing: 1.0 is not below 1"),

@@ -43,6 +43,8 @@ def test_a_terminal_gets_a_bar_too() -> None:
     assert "..." not in text
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0, "0 s"), (59.6, "1 min 0 s"), (7384, "2 h 3 min")])
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0.0 s"), (9.94, "9.9 s"), (12, "12 s"), (59.6, "1 min 0 s"), (7384, "2 h 3 min")]
+)
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said

@@ -48,7 +48,7 @@ test: lint types imports
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --extra cpu --extra postgres --extra train --group dev pyproject.toml --output-file requirements.lock
+	  --extra cpu --extra postgres --group dev pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBRARIES = (
-    "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pillow", "scikit-learn", "h5py"
+    "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pillow", "h5py"
 )  # fmt: skip
 
 

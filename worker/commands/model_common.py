@@ -21,7 +21,10 @@ from worker.logs import configure_logs
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="CPU threads.")]
 Data = Annotated[
-    Path, typer.Option("--data", help="Folder with the films and a labels.csv: file, label, split, patient_id.")
+    Path,
+    typer.Option(
+        "--data", help="The films: a labels.csv, CoronaHack's table, a folder per class, or names in _0 and _1."
+    ),
 ]
 
 

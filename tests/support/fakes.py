@@ -61,7 +61,12 @@ def card(name: str = "chest_xray_triage", version: str = "1.0.0") -> Card:
 def ct_card() -> Card:
     """A card of a network that reads stacks of slices, in a lung window."""
     labels = (Label(name="non-covid", finding=False), card().labels[2])
-    changes = {"labels": labels, "rollup": "top_tenth", "window": Window(centre=-600, width=1500)}
+    changes = {
+        "labels": labels,
+        "rollup": "top_tenth",
+        "window": Window(centre=-600, width=1500),
+        "weights_sha256": "c" * 64,
+    }
     return card("chest_ct_covid").model_copy(update=changes)
 
 

@@ -29,8 +29,8 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 @pytest.fixture
 def package(tmp_path: Path) -> Package:
     """A package whose card wants CT in a lung window."""
-    folder = tmp_path / "our_ct" / "1.0.0"
-    shutil.copytree(SHIPPED / "chest_xray_triage" / "1.0.0", folder)
+    folder = tmp_path / "our_ct" / "2.0.0"
+    shutil.copytree(SHIPPED / "chest_xray_triage" / "2.0.0", folder)
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | {"name": "our_ct", "window": LUNG.model_dump()}))
     return read_package(folder)

@@ -31,9 +31,6 @@ INPUT_SCALE = 0.5
 """What a standardised image is multiplied by: the published network takes (value - 127) / 128, which over photographs
 has a standard deviation near one half."""
 
-FROZEN_STAGES = 3
-"""Stages that keep ImageNet's weights: edges and textures. What follows is trained."""
-
 
 class Stage(NamedTuple):
     """A row of inverted residual blocks: kernel, stride of the first, expansion, width, blocks."""
@@ -64,6 +61,7 @@ def build(
     backbone_weights: BackboneWeights = None,
     *,
     stages: int = 5,
+    frozen_stages: int = 3,
     dropout: float = 0.3,
 ) -> Any:
     """Build the network: standardised image in, one softmax probability a class out.
@@ -80,6 +78,8 @@ def build(
         network of one channel gets, as its first kernels, the sum of those over red, green and blue.
     stages
         Stages that are built, 1 to 7.
+    frozen_stages
+        Stages that keep ImageNet's weights (edges and textures) where there are any; 0: all are trained.
     dropout
         Share of features dropped before the last layer while training.
 
@@ -112,7 +112,8 @@ def build(
     model = keras.Model(image, x, name="efficientnet_lite0")
     if backbone_weights is not None:
         load_backbone(model, backbone_weights)
-        _freeze(model)
+        if frozen_stages:
+            _freeze(model, f"stage{frozen_stages}")
     return model
 
 
@@ -130,9 +131,9 @@ def _inverted_residual(x: Any, stage: Stage, stride: int, name: str, ends: str |
     return layers.Add(name=ends or f"{name}_add")([x, y]) if adds else y
 
 
-def _freeze(model: Any) -> None:
-    """Keep the weights up to the end of the frozen stages."""
-    end = [layer.name for layer in model.layers].index(f"stage{FROZEN_STAGES}")
+def _freeze(model: Any, last: str) -> None:
+    """Keep the weights up to a layer."""
+    end = [layer.name for layer in model.layers].index(last)
     for layer in model.layers[: end + 1]:
         layer.trainable = False
 

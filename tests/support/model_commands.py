@@ -8,10 +8,12 @@ from pydicom import Dataset
 from typer.testing import CliRunner, Result
 
 from models.golden import golden_image
+from models.registry import Registry
 from tests.support.objects import film
 from worker.commands.models import app
 
 MODEL = "chest_xray_triage"
+SHIPPED_VERSION = Registry().find(MODEL).card.version
 LABELS = ["normal", "pneumonia", "covid", "tuberculosis"]
 
 

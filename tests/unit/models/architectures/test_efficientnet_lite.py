@@ -110,6 +110,7 @@ def test_the_first_stages_keep_their_weights_and_the_rest_learns(published: Path
     boundary = names.index("stage3")
     assert not any(layer.trainable for layer in model.layers[: boundary + 1])
     assert all(layer.trainable for layer in model.layers[boundary + 1 :])
+    assert all(layer.trainable for layer in build(48, 48, 1, 4, published, frozen_stages=0).layers)
 
 
 def test_random_weights_are_all_trained() -> None:

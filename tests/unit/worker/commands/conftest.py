@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from models.registry import SHIPPED
-from tests.support.model_commands import MODEL
+from tests.support.model_commands import MODEL, SHIPPED_VERSION
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def logs_as_they_were() -> Iterator[None]:
 def added(tmp_path: Path) -> Path:
     """The shipped model under another name, as a hospital's own package would come."""
     folder = tmp_path / "from elsewhere"
-    shutil.copytree(SHIPPED / MODEL / "1.0.0", folder)
+    shutil.copytree(SHIPPED / MODEL / SHIPPED_VERSION, folder)
     card = json.loads((folder / "card.json").read_text()) | {"name": "our_own", "version": "2.0.0"}
     (folder / "card.json").write_text(json.dumps(card))
     return folder

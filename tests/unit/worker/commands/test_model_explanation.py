@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.golden import golden_image
 from models.overlay import CAVEAT
-from tests.support.model_commands import LABELS, MODEL, call, called, chest
+from tests.support.model_commands import LABELS, MODEL, SHIPPED_VERSION, call, called, chest
 from tests.support.objects import save
 
 pytestmark = pytest.mark.usefixtures("own_folder", "logs_as_they_were")
@@ -28,9 +28,9 @@ def test_the_most_probable_finding_is_shown_over_the_film(film: Path, tmp_path: 
     findings = {label: prediction["probabilities"][label] for label in LABELS[1:]}
     best = max(findings, key=lambda label: findings[label])
     assert result == {
-        "file": str(film), "model": MODEL, "model_version": "1.0.0", "label": best,
+        "file": str(film), "model": MODEL, "model_version": SHIPPED_VERSION, "label": best,
         "probability": pytest.approx(findings[best], abs=1e-5), "flagged": best in prediction["flagged"],
-        "method": "grad-cam", "layer": "conv10", "empty": False, "picture": str(picture),
+        "method": "grad-cam", "layer": "stage5", "empty": False, "picture": str(picture),
     }  # fmt: skip
     with Image.open(picture) as shown:
         assert (shown.format, shown.mode, shown.width) == ("PNG", "RGB", 512)
@@ -43,7 +43,7 @@ def test_a_label_and_a_method_may_be_chosen_and_the_caveat_is_said(film: Path, t
     result = call("explain", film, "--out", tmp_path / "map.png", "--label", "normal", "--method", "occlusion")
     assert result.exit_code == 0, result.output
     assert "normal: probability 0." in result.stdout
-    assert f"Occlusion map of {MODEL}@1.0.0" in result.stdout
+    assert f"Occlusion map of {MODEL}@{SHIPPED_VERSION}" in result.stdout
     assert CAVEAT in result.stdout
     assert "not where a disease is" in CAVEAT
 

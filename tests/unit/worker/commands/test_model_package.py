@@ -9,11 +9,11 @@ from PIL import Image
 
 from models.golden import golden_image
 from models.registry import SHIPPED
-from tests.support.model_commands import LABELS, MODEL, call, called
+from tests.support.model_commands import LABELS, MODEL, SHIPPED_VERSION, call, called
 
 pytestmark = pytest.mark.usefixtures("own_folder", "logs_as_they_were")
 
-NETWORK = SHIPPED / MODEL / "1.0.0" / "model.keras"
+NETWORK = SHIPPED / MODEL / SHIPPED_VERSION / "model.keras"
 
 
 def test_card_then_pack_then_add_then_predict(tmp_path: Path) -> None:

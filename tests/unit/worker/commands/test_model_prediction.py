@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from models.golden import golden_image
-from tests.support.model_commands import LABELS, MODEL, call, called, chest
+from tests.support.model_commands import LABELS, MODEL, SHIPPED_VERSION, call, called, chest
 from tests.support.objects import save
 from worker.commands.model_files import header_of
 from worker.commands.model_results import write_private
@@ -60,7 +60,7 @@ def test_predict_routes_dicom_and_says_why_not(tmp_path: Path) -> None:
 
 def test_a_named_model_takes_what_routing_would_not(tmp_path: Path) -> None:
     save(chest(BodyPartExamined="KNEE"), tmp_path / "knee.dcm")
-    [record] = called("predict", tmp_path / "knee.dcm", "--model", f"{MODEL}@1.0.0")
+    [record] = called("predict", tmp_path / "knee.dcm", "--model", f"{MODEL}@{SHIPPED_VERSION}")
     assert record["model"] == MODEL
 
 

@@ -1,6 +1,7 @@
 """`firstread models …`: JSON alone on standard output, a record for every file, exit codes that mean something."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 
 from models.golden import golden_image
 from models.registry import SHIPPED
-from tests.support.model_commands import LABELS, MODEL, call, called
+from tests.support.model_commands import LABELS, MODEL, SHIPPED_VERSION, call, called
 from worker.commands.models import app
 
 pytestmark = pytest.mark.usefixtures("own_folder", "logs_as_they_were")
@@ -20,12 +21,12 @@ pytestmark = pytest.mark.usefixtures("own_folder", "logs_as_they_were")
 
 def test_list_and_show() -> None:
     [summary] = [item for item in called("list") if item["model"] == MODEL]
-    assert (summary["model"], summary["model_version"], summary["shipped"]) == (MODEL, "1.0.0", True)
+    assert (summary["model"], summary["model_version"], summary["shipped"]) == (MODEL, SHIPPED_VERSION, True)
     assert summary["labels"] == LABELS
     card = called("show", MODEL)
     assert card["default_for"] == summary["default_for"] == ["CR", "DX", "RG"]
     assert MODEL in call("list").stdout
-    page = " ".join(call("show", f"{MODEL}@1.0.0").stdout.split())
+    page = " ".join(call("show", f"{MODEL}@{SHIPPED_VERSION}").stdout.split())
     for said in ("not for", "Diagnosis, or any decision", "tbx11k", "233604007", "urgent from"):
         assert said in page
 
@@ -34,7 +35,7 @@ def test_an_unknown_model_is_bad_usage() -> None:
     for arguments in (("show", "nothing"), ("verify", "nothing"), ("predict", ".", "--model", "nothing")):
         result = call(*arguments)
         assert result.exit_code == 2
-        assert f"{MODEL}@1.0.0" in result.stderr.partition("installed: ")[2]
+        assert f"{MODEL}@{SHIPPED_VERSION}" in result.stderr.partition("installed: ")[2]
 
 
 def test_a_bad_setting_is_bad_usage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +63,7 @@ def test_add_installs_what_stands_its_check(added: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("FIRSTREAD_MODELS_DIR", str(tmp_path / "own models"))
     result = call("add", added)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "own models" / "our_own" / "2.0.0" / "model.keras").is_file()
+    assert (tmp_path / "own models" / "our_own" / "1.0.0" / "model.keras").is_file()
     assert {MODEL, "our_own"} <= {item["model"] for item in called("list")}
     again = call("add", added)
     assert again.exit_code == 1
@@ -81,42 +82,43 @@ def test_add_leaves_nothing_of_what_does_not(added: Path, tmp_path: Path) -> Non
 @pytest.fixture
 def out_folder(tmp_path: Path) -> Path:
     """The shipped network under a new version, where `models train --out` would have written it."""
-    folder = tmp_path / "out" / MODEL / "2.0.0"
-    shutil.copytree(SHIPPED / MODEL / "1.0.0", folder)
-    card = json.loads((folder / "card.json").read_text()) | {"version": "2.0.0"}
+    folder = tmp_path / "out" / MODEL / "9.0.0"
+    shutil.copytree(SHIPPED / MODEL / SHIPPED_VERSION, folder)
+    card = json.loads((folder / "card.json").read_text()) | {"version": "9.0.0"}
     card["metrics"]["accuracy"]["value"] = 0.271
     (folder / "card.json").write_text(json.dumps(card))
     return tmp_path / "out"
 
 
 def test_a_folder_stands_for_the_package_in_it(out_folder: Path, tmp_path: Path) -> None:
-    folder = out_folder / MODEL / "2.0.0"
-    assert called("show", folder)["version"] == "2.0.0"
+    folder = out_folder / MODEL / "9.0.0"
+    assert called("show", folder)["version"] == "9.0.0"
     [verified] = called("verify", out_folder)
-    assert (verified["model_version"], verified["ok"], verified["path"]) == ("2.0.0", True, str(folder))
+    assert (verified["model_version"], verified["ok"], verified["path"]) == ("9.0.0", True, str(folder))
     Image.fromarray(golden_image(200, 180)).save(tmp_path / "film.png")
     [record] = called("predict", tmp_path / "film.png", "--model", out_folder)
-    assert record["model_version"] == "2.0.0"
+    assert record["model_version"] == "9.0.0"
     (tmp_path / "films").mkdir()
     result = called("evaluate", out_folder, "--data", films(tmp_path / "films"), "--rounds", 10)
-    assert (result["model"], result["model_version"]) == (MODEL, "2.0.0")
+    assert (result["model"], result["model_version"]) == (MODEL, "9.0.0")
     nothing = call("show", tmp_path / "nothing")
     assert nothing.exit_code == 2
     assert "nor is there such a folder" in nothing.stderr
 
 
 def test_add_takes_the_folder_that_train_wrote_into_and_says_what_changes(out_folder: Path, tmp_path: Path) -> None:
+    accuracy = called("show", MODEL)["metrics"]["accuracy"]["value"]
     result = call("add", out_folder)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "data" / "models" / MODEL / "2.0.0" / "model.keras").is_file()
+    assert (tmp_path / "data" / "models" / MODEL / "9.0.0" / "model.keras").is_file()
     assert (
-        f"new films go to {MODEL}@2.0.0 from the next start of intake and workers"
-        " (test accuracy 0.271; 1.0.0 has 0.874)\n"
+        f"new films go to {MODEL}@9.0.0 from the next start of intake and workers"
+        f" (test accuracy 0.271; {SHIPPED_VERSION} has {accuracy:.3f})\n"
     ) in result.stdout
 
 
 def test_add_does_not_choose_between_packages(out_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(out_folder / MODEL / "2.0.0", out_folder / MODEL / "2.1.0")
+    shutil.copytree(out_folder / MODEL / "9.0.0", out_folder / MODEL / "9.1.0")
     result = call("add", out_folder)
     assert result.exit_code == 1
     assert "did you mean" in result.stderr
@@ -129,27 +131,27 @@ def test_add_says_where_films_go_when_nothing_changes(added: Path, out_folder: P
     assert 'model = "our_own"' in no_route
     assert call("add", out_folder).exit_code == 0
     older = tmp_path / "older"
-    shutil.copytree(out_folder / MODEL / "2.0.0", older)
-    (older / "card.json").write_text((older / "card.json").read_text().replace('"2.0.0"', '"1.5.0"'))
+    shutil.copytree(out_folder / MODEL / "9.0.0", older)
+    (older / "card.json").write_text((older / "card.json").read_text().replace('"9.0.0"', '"8.5.0"'))
     result = call("add", older)
     assert result.exit_code == 0, result.output
-    assert f"films still go to {MODEL}@2.0.0, which is newer" in result.stdout
+    assert f"films still go to {MODEL}@9.0.0, which is newer" in result.stdout
 
 
 def test_add_names_routes_that_keep_another_version(out_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "firstread.toml").write_text(
-        f'[[route]]\nname = "ward"\nwhen = {{ Modality = "DX" }}\nmodel = "{MODEL}@1.0.0"\n'
+        f'[[route]]\nname = "ward"\nwhen = {{ Modality = "DX" }}\nmodel = "{MODEL}@{SHIPPED_VERSION}"\n'
     )
     said = call("add", out_folder).stdout
-    assert f"new films go to {MODEL}@2.0.0" in said
-    assert f"the route 'ward' keeps {MODEL}@1.0.0" in said
+    assert f"new films go to {MODEL}@9.0.0" in said
+    assert f"the route 'ward' keeps {MODEL}@{SHIPPED_VERSION}" in said
 
 
 def test_the_commands_of_the_documentation_can_be_given() -> None:
     group: Any = typer.main.get_command(app)
     root = Path(__file__).parents[4]
     lines = [
-        line.partition("#")[0].split()[2:]
+        re.split("[#>]", line)[0].split()[2:]
         for document in ("README.md", "models/README.md")
         for line in (root / document).read_text(encoding="utf-8").splitlines()
         if line.startswith("firstread models ")

@@ -54,6 +54,13 @@ def bright(level: int = 4000, **attributes: Any) -> pydicom.Dataset:
     return film(image, **attributes)
 
 
+def through(pipeline: Pipeline, classifier: FakeClassifier) -> pydicom.Dataset:
+    ds = bright()
+    spool_object(pipeline.spool, ds)
+    run(pipeline, classifier)
+    return ds
+
+
 def run(pipeline: Pipeline, classifier: FakeClassifier) -> None:
     while pipeline.register_arrivals():
         pass
@@ -73,9 +80,7 @@ def rows(pipeline: Pipeline, table: Any) -> list[Any]:
 
 
 def test_a_scan_becomes_a_delivered_report(pipeline: Pipeline, classifier: FakeClassifier, sent: list[str]) -> None:
-    ds = bright()
-    spool_object(pipeline.spool, ds)
-    run(pipeline, classifier)
+    ds = through(pipeline, classifier)
     study = document(pipeline, ds)
     assert (study["ai_status"], study["priority"]) == ("complete", "urgent")
     assert study["instances"] == {"received": 1, "classified": 1, "failed": 0, "not_eligible": 0, "pending": 0}
@@ -97,9 +102,7 @@ def test_a_scan_becomes_a_delivered_report(pipeline: Pipeline, classifier: FakeC
 
 
 def test_an_identical_resend_changes_nothing(pipeline: Pipeline, classifier: FakeClassifier, sent: list[str]) -> None:
-    ds = bright()
-    spool_object(pipeline.spool, ds)
-    run(pipeline, classifier)
+    ds = through(pipeline, classifier)
     spool_object(pipeline.spool, ds, calling="OTHER")
     run(pipeline, classifier)
     assert len(rows(pipeline, Instance)) == len(rows(pipeline, Report)) == len(sent) == 1
@@ -110,9 +113,7 @@ def test_an_identical_resend_changes_nothing(pipeline: Pipeline, classifier: Fak
 def test_the_same_uid_with_other_bytes_is_kept_failed_and_reported(
     pipeline: Pipeline, classifier: FakeClassifier, sent: list[str]
 ) -> None:
-    ds = bright()
-    spool_object(pipeline.spool, ds)
-    run(pipeline, classifier)
+    ds = through(pipeline, classifier)
     ds.PatientName = "Altered^Afterwards"
     spool_object(pipeline.spool, ds)
     run(pipeline, classifier)
@@ -164,9 +165,7 @@ def test_a_late_instance_makes_the_next_generation(
 def test_what_is_not_for_the_ai_opens_no_generation(
     pipeline: Pipeline, classifier: FakeClassifier, sent: list[str]
 ) -> None:
-    ds = bright()
-    spool_object(pipeline.spool, ds)
-    run(pipeline, classifier)
+    ds = through(pipeline, classifier)
     own = pydicom.dcmread(pipeline.reports.reports_dir / rows(pipeline, Report)[0].path)
     spool_object(pipeline.spool, own, calling="PACS")
     lateral = bright(ViewPosition="LL")
@@ -274,9 +273,7 @@ def test_a_pacs_that_is_away_costs_no_attempt(
 
     monkeypatch.setattr(pacs, "deliver", away)
     monkeypatch.setattr(pipeline.work, "backoff", lambda retries: 0.0)
-    ds = bright()
-    spool_object(pipeline.spool, ds)
-    run(pipeline, classifier)
+    through(pipeline, classifier)
     for _ in range(5):
         pipeline.deliver()
     (delivery,) = rows(pipeline, Delivery)
@@ -294,9 +291,7 @@ def test_a_pacs_that_refuses_is_given_up_and_can_be_sent_again(
     working = pacs.deliver
     monkeypatch.setattr(pacs, "deliver", refuse)
     monkeypatch.setattr(pipeline.work, "backoff", lambda retries: 0.0)
-    ds = bright()
-    spool_object(pipeline.spool, ds)
-    run(pipeline, classifier)
+    ds = through(pipeline, classifier)
     assert document(pipeline, ds)["reports"][0]["deliveries"][0]["status"] == "failed"
     (quarantined,) = quarantine_list(pipeline.database)
     assert (quarantined.kind, quarantined.attempts) == ("deliver", 3)
@@ -314,9 +309,7 @@ def test_a_pacs_that_refuses_is_given_up_and_can_be_sent_again(
 def test_reprocessing_with_the_same_outcome_makes_no_new_report(
     pipeline: Pipeline, classifier: FakeClassifier, sent: list[str]
 ) -> None:
-    ds = bright()
-    spool_object(pipeline.spool, ds)
-    run(pipeline, classifier)
+    ds = through(pipeline, classifier)
     assert reprocess(pipeline, str(ds.StudyInstanceUID)) == 1
     assert document(pipeline, ds)["ai_status"] == "pending"
     run(pipeline, classifier)
@@ -328,9 +321,7 @@ def test_reprocessing_with_the_same_outcome_makes_no_new_report(
 def test_reprocessing_with_a_newer_model_supersedes(
     pipeline: Pipeline, classifier: FakeClassifier, sent: list[str]
 ) -> None:
-    ds = bright()
-    spool_object(pipeline.spool, ds)
-    run(pipeline, classifier)
+    ds = through(pipeline, classifier)
     newer = FakeClassifier(version="2.0.0")
     reprocess(pipeline, str(ds.StudyInstanceUID), ["chest_xray_triage@2.0.0"])
     pipeline.infer("chest_xray_triage@2.0.0", newer, FakeReader())  # type: ignore[arg-type]
@@ -343,9 +334,7 @@ def test_reprocessing_with_a_newer_model_supersedes(
 
 def test_a_report_waits_until_the_study_is_quiet(database_url: str, tmp_path: Path, classifier: FakeClassifier) -> None:
     pipeline = make_pipeline(database_url, tmp_path, quiet_seconds=3600)
-    ds = bright()
-    spool_object(pipeline.spool, ds)
-    run(pipeline, classifier)
+    ds = through(pipeline, classifier)
     assert document(pipeline, ds)["ai_status"] == "complete"
     assert rows(pipeline, Report) == []
     first = next(i for i in rows(pipeline, WorkItem) if i.kind == "report").not_before

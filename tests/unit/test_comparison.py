@@ -1,0 +1,31 @@
+"""The table of the README is what the comparison measured, row for row."""
+
+import json
+from pathlib import Path
+
+from models.training.recipes import TRAINING_RECIPES
+from tests.bench.compare_models import ENTRIES, RESULT, table
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_readme_shows_the_comparison() -> None:
+    shown = (
+        README.read_text(encoding="utf-8").partition("<!-- comparison -->")[2].partition("<!-- end of comparison")[0]
+    )
+    rows = [line for line in shown.splitlines() if line.startswith("|")]
+    assert rows == table(json.loads(RESULT.read_text(encoding="utf-8"))).splitlines()
+
+
+def test_every_recipe_has_a_row() -> None:
+    found = json.loads(RESULT.read_text(encoding="utf-8"))["models"]
+    assert [row["recipe"] for row in found] == [entry.recipe for entry in ENTRIES]
+    assert {entry.recipe for entry in ENTRIES} == set(TRAINING_RECIPES)
+
+
+def test_every_row_is_whole_and_quotes_its_recipe() -> None:
+    for row in json.loads(RESULT.read_text(encoding="utf-8"))["models"]:
+        assert 0 <= row["accuracy"]["low"] <= row["accuracy"]["value"] <= row["accuracy"]["high"] <= 1
+        assert row["parameters"] > 0
+        assert row["milliseconds"] > 0
+        assert row["published"] == TRAINING_RECIPES[row["recipe"]].published

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, final
@@ -59,18 +60,51 @@ class _Waiting:
     image: FloatArray
 
 
-def files_under(paths: Iterable[Path]) -> list[Path]:
-    """List files as given, and in place of a folder all files under it, sorted, without hidden ones."""
+def files_under(paths: Iterable[Path]) -> tuple[list[Path], list[Failure]]:
+    """List files as given, and in place of a folder all files under it, sorted, without hidden ones.
+
+    Links to folders are followed, each folder once, so that a link to a folder above ends.
+
+    Returns
+    -------
+    tuple
+        The files; and the folders that could not be listed, each with the reason.
+    """
     found: list[Path] = []
+    failures: list[Failure] = []
     for path in paths:
-        if not path.is_dir():
+        if _holds(path.is_dir, otherwise=False):
+            found += sorted(_walked(path, failures))
+        else:
             found.append(path)
+    return found, failures
+
+
+def _walked(root: Path, failures: list[Failure]) -> Iterator[Path]:
+    def unlisted(error: OSError) -> None:
+        failures.append(Failure(file=str(error.filename), error=f"this folder cannot be listed: {error.strerror}"))
+
+    seen: set[tuple[int, int]] = set()
+    for folder, inside, files in os.walk(root, onerror=unlisted, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:  # its files are there already, by another name
+            inside.clear()
             continue
-        inside = (file for file in path.rglob("*") if file.is_file())
-        found += sorted(
-            file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
-    return found
+        seen.add((status.st_dev, status.st_ino))
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        for name in files:
+            file = Path(folder, name)
+            # a link that leads nowhere, and what cannot be looked at, is kept: whoever opens it says what is wrong
+            if not name.startswith(".") and (file.is_symlink() or _holds(file.is_file, otherwise=True)):
+                yield file
+
+
+def _holds(question: Callable[[], bool], *, otherwise: bool) -> bool:
+    """Ask something of a path; `otherwise` where its folder may not be entered."""
+    try:
+        return question()
+    except OSError:
+        return otherwise
 
 
 def predict(

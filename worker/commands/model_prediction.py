@@ -101,7 +101,8 @@ def _predicted(paths: Sequence[Path], model: str | None, cards: dict[str, Card])
             cards[package.identifier] = package.card
             return Classifier.load(package, engine=settings.engine)
 
-        return predict(files_under(paths), opener.open, load, watch=bar(stack, "files"))
+        files, unlisted = files_under(paths)
+        return [*predict(files, opener.open, load, watch=bar(stack, "files")), *unlisted]
 
 
 def _is_one_file(paths: Sequence[Path]) -> bool:

@@ -1,5 +1,6 @@
 """Each file gets its record in its place, whatever happens to its neighbours."""
 
+import os
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -103,8 +104,40 @@ def test_a_folder_stands_for_its_files_sorted_without_hidden_ones(tmp_path: Path
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (4, 4)).save(tmp_path / name, format="PNG")
     missing = tmp_path / "missing.png"
-    found = files_under([missing, tmp_path])
+    found, failures = files_under([missing, tmp_path])
+    assert not failures
     assert [str(path.relative_to(tmp_path)) for path in found] == ["missing.png", "a.dcm", "b/1.png", "b/2.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/1.png", "shut/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if path.endswith("shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    found, failures = files_under([tmp_path])
+    assert found == [tmp_path / "a/1.png"]
+    expected = "this folder cannot be listed: Permission denied"
+    assert failures == [{"file": str(tmp_path / "shut"), "error": expected}]
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/1.png").touch()
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "linked").symlink_to(tmp_path / "elsewhere")
+    (films / "up").symlink_to(films)
+    (films / "gone.png").symlink_to(tmp_path / "nowhere")
+    found, failures = files_under([films])
+    assert found == [films / "gone.png", films / "linked/1.png"]
+    assert not failures
 
 
 def test_images_do_not_pile_up(package: Package, make_package: Make) -> None:

@@ -27,7 +27,10 @@ def train(
     ] = None,
     version: Annotated[
         str | None,
-        typer.Option(help="Of the package to be made, MAJOR.MINOR.PATCH; without it 1.0.0, or the next minor version."),
+        typer.Option(
+            help="Of the package to be made, MAJOR.MINOR.PATCH; without it 1.0.0, or the next minor version after those"
+            " installed and in --out."
+        ),
     ] = None,
     backbone_weights: Annotated[
         str | None,
@@ -105,7 +108,7 @@ def train(
         if resume:
             plan = resumed_run(asked, models_dir, version, run)
         else:
-            plan = new_run(asked, models_dir, version, None if output else bootstrap.model_registry(own))
+            plan = new_run(asked, models_dir, version, bootstrap.model_registry(own), installs=output is None)
         again = [recipe, "--data", str(data), *(["--out", str(output)] if output else [])]
         package = run_to_package(plan, dataset, threads=threads, read=read, finish=finish, again=again)
     if as_json:

@@ -87,7 +87,7 @@ def changes(settings: Sequence[str], **named: float | None) -> dict[str, str]:
     return given
 
 
-def new_run(asked: Asked, models_dir: Path, version: str | None, registry: Registry | None) -> Plan:
+def new_run(asked: Asked, models_dir: Path, version: str | None, registry: Registry, *, installs: bool) -> Plan:
     """Begin a run.
 
     Parameters
@@ -95,7 +95,9 @@ def new_run(asked: Asked, models_dir: Path, version: str | None, registry: Regis
     models_dir
         Where its package is to be.
     registry
-        Of the installed packages, where the new one is to be one of them; its version may be none of theirs.
+        Of the installed packages; where no version is asked for, the new one goes before all of its name.
+    installs
+        Whether the package is to be one of the installed ones at once; then its version may be none of theirs.
 
     Raises
     ------
@@ -109,10 +111,10 @@ def new_run(asked: Asked, models_dir: Path, version: str | None, registry: Regis
 
     name, hyper_parameters = asked.recipe.name, asked.hyper_parameters
     if version is None:
-        cards = [package.card for package in registry.packages()] if registry else []
+        cards = [package.card for package in registry.packages()]
         version = next_version(models_dir, name, [card.version for card in cards if card.name == name])
         tell(f"this will be version {version}")
-    elif registry:
+    elif installs:
         registry.refuse_installed(f"{name}@{version}")
     for run in broken_off(models_dir, name):
         tell(f"{run.path}: a run of {name} was broken off here; --resume goes on with it")

@@ -111,6 +111,17 @@ def test_a_package_of_the_next_version_is_made(films: Path, tmp_path: Path) -> N
     assert evaluated["accuracy"]["value"] == first["metrics"]["accuracy"]["value"]
 
 
+def test_a_package_made_elsewhere_goes_before_the_installed_one_once_it_is_added(films: Path, tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    assert trained(films, before, "--version", "2.0.0").exit_code == 0
+    assert call("add", before / RECIPE.name / "2.0.0").exit_code == 0
+    made = trained(films, after)
+    assert f"written: {after / RECIPE.name / '2.1.0'}" in made.stdout, made.output
+    assert call("add", after / RECIPE.name / "2.1.0").exit_code == 0
+    installed = Registry(tmp_path / "data" / "models")
+    assert installed.find(RECIPE.name).card.version == "2.1.0"
+
+
 def test_any_hyper_parameter_can_be_set(films: Path, tmp_path: Path) -> None:
     settings = ("--batch-size", 6, "--learning-rate", 0.002, "--set", "optimizer=sgd", "--set", "momentum=0.5")
     card = called("train", RECIPE.name, "--data", films, "--out", tmp_path, *QUICK, *settings)

@@ -151,6 +151,8 @@ def predict(
                     _classify(classifier, queue, records)
         except ModelError as error:
             records.append(Failure(file=str(path), error=str(error)))
+        except OSError as error:
+            records.append(Failure(file=str(path), error=error.strerror or str(error)))
         watch(done, len(files))
     for identifier, queue in waiting.items():
         classifier = classifiers[identifier]

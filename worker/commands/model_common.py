@@ -1,6 +1,7 @@
 """What the `models` commands share: settings, errors in words, lines, progress bars."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -46,6 +47,12 @@ def explained() -> Iterator[None]:
         raise typer.Exit(2) from None
     except (FirstreadError, ModelError) as error:
         say(str(error))
+        raise typer.Exit(1) from None
+    except BrokenPipeError:
+        raise  # whoever read the output has enough of it, which is no error
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+        say(f"{where}{error.strerror or error}".encode("utf-8", "backslashreplace").decode("utf-8"))
         raise typer.Exit(1) from None
 
 

@@ -47,11 +47,11 @@ def explain(
     """Show what in a film moved a model's answer, as a heat map over it: no localisation of disease."""
     if output.suffix.lower() != ".png":
         raise typer.BadParameter(f"{output} does not end in .png", param_hint="--out")
-    need_target(output, "--out")
     from models.classifier import Classifier
     from models.explain import Explainer
 
     with explained():
+        need_target(output, "--out")
         settings = model_settings()
         package, image = _opened(file, model, settings)
         card = package.card

@@ -49,9 +49,9 @@ def predict_files(
     as_json: Json = False,
 ) -> None:
     """Ask a model about files: a DICOM file is routed, a picture goes to the default chest film model."""
-    _need_one_form(as_record=as_record, as_json=as_json, csv_file=csv_file, json_file=json_file)
     cards: dict[str, Card] = {}
     with explained():
+        _need_one_form(as_record=as_record, as_json=as_json, csv_file=csv_file, json_file=json_file)
         records = _predicted(paths, model, cards)
         value = _article_form(records, cards, single=_is_one_file(paths)) if as_record else records
         if json_file is not None:

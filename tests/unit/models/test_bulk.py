@@ -99,6 +99,17 @@ def test_a_bad_image_costs_only_itself(package: Package) -> None:
     assert ["error" in record for record in records] == [False, True, True]
 
 
+def test_a_file_that_may_not_be_read_costs_only_itself(package: Package) -> None:
+    def open_file(path: Path) -> Sequence[tuple[Package, FloatArray]]:
+        if path.name == "b.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return [(package, np.zeros((9, 9), np.float32))]
+
+    records = predict([Path("a.png"), Path("b.png")], open_file, Classifier.load)
+    assert "error" not in records[0]
+    assert records[1] == {"file": "b.png", "error": "Permission denied"}
+
+
 def test_a_folder_stands_for_its_files_sorted_without_hidden_ones(tmp_path: Path) -> None:
     for name in ("b/2.png", "b/1.png", "a.dcm", ".hidden", "b/.git/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

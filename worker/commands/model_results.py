@@ -14,6 +14,8 @@ import typer
 
 from worker.errors import FirstreadError
 
+NO_FILE = "is no plain file but a device or a pipe, whose place no result takes"
+
 
 def json_text(value: Any) -> str:
     """Write JSON; a file name that is no text is written with escapes."""
@@ -29,6 +31,8 @@ def need_target(path: Path, option: str) -> None:
     """Raise, before any work is done for it, if a result cannot be written there."""
     if path.is_dir():
         raise typer.BadParameter(f"{path} is a folder; a file is wanted", param_hint=option)
+    if path.exists() and not path.is_file():
+        raise typer.BadParameter(f"{path} {NO_FILE}", param_hint=option)
     if not path.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -41,9 +45,11 @@ def write_private(path: Path, data: bytes) -> None:
     Raises
     ------
     FirstreadError
-        If it cannot be written; what was there is left as it was.
+        If it cannot be written, or a device or a pipe is there; what was there is left as it was.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise FirstreadError(f"{path} {NO_FILE}")
         descriptor, part = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -185,6 +185,21 @@ def test_bad_usage_is_said_before_any_work(films: Path, arguments: tuple[str, ..
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_result_never_takes_the_place_of_a_pipe_or_device(films: Path, tmp_path: Path, *, linked: bool) -> None:
+    target = tmp_path / "pipe"
+    os.mkfifo(target)
+    if linked:
+        target = tmp_path / "link.csv"
+        target.symlink_to(tmp_path / "pipe")
+    result = call("predict", films / "0.png", "--csv", target)
+    assert result.exit_code == 2
+    assert "is no plain file" in " ".join(result.stderr.replace("│", " ").split())
+    with pytest.raises(FirstreadError, match="is no plain file"):
+        write_private(target, b"")
+    assert target.is_fifo()
+
+
 def test_a_result_takes_the_place_of_an_older_one_or_leaves_it(films: Path, tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_text("older")
     (tmp_path / "out.csv").chmod(0o644)
@@ -202,6 +217,12 @@ def test_a_file_whose_name_is_no_text_costs_nothing(tmp_path: Path) -> None:
     assert record["file"] == json.loads((tmp_path / "out.json").read_text())[0]["file"] == str(name)
     assert r"M\udcfcller.png" in (tmp_path / "out.csv").read_text()
     assert call("predict", name).exit_code == 0
+
+
+def test_a_target_that_may_not_be_looked_at_is_said_in_a_line(films: Path, tmp_path: Path) -> None:
+    result = call("predict", films / "0.png", "--csv", tmp_path / ("x" * 300))
+    assert result.exit_code == 1
+    assert result.stderr.rstrip().endswith("File name too long")
 
 
 def test_nothing_to_ask_about_is_said_and_written(tmp_path: Path) -> None:

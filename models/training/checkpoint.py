@@ -79,12 +79,14 @@ class Identity:
         names = [*begun.hyper_parameters, *(set(self.hyper_parameters) - set(begun.hyper_parameters))]
         pairs |= {name: (begun.hyper_parameters.get(name), self.hyper_parameters.get(name)) for name in names}
         differences = [f"{name} was {before}, is {now}" for name, (before, now) in pairs.items() if before != now]
+        remedy = "give what it began with"
         if begun.data != self.data:
             differences.append("the films, their labels or their splits are others")
+            remedy += ", and give --data as it was then, with the same names, labels and splits"
         if differences:
             raise RecipeError(
-                f"{where}: this run was begun otherwise: {'; '.join(differences)}; give what it began with, or begin a"
-                " new run without --resume"
+                f"{where}: this run was begun otherwise: {'; '.join(differences)}; {remedy}; or begin a new run without"
+                f" --resume: what it has learnt stays in {where} until you remove it"
             )
 
 

@@ -76,6 +76,7 @@ def train(
     """
     from models.backend import set_threads
     from models.training.dataset import load_dataset
+    from models.training.enough import refuse_too_few
     from models.training.recipes import find_recipe
     from models.training.sources import leave_one_source_out as sources_left_out
     from worker.commands.model_files import FilmReader
@@ -104,6 +105,7 @@ def train(
             show_folds(cross_validation(asked, each, threads, read, notes), as_json=as_json)
             return
         show_films(dataset)
+        refuse_too_few(dataset)
         models_dir = output or bootstrap.models_dir(own)
         if resume:
             plan = resumed_run(asked, models_dir, version, run)

@@ -62,6 +62,7 @@ def cross_validation(
     typer.Exit
         If it was interrupted.
     """
+    from models.training.enough import refuse_too_few
     from models.training.folds import cross_validate
     from models.training.progress import TrainingProgress
     from models.training.train import StoppedError, train
@@ -73,6 +74,7 @@ def cross_validation(
         def fit(dataset: "Dataset", checkpoints: "Checkpoints") -> "Fit":
             err.print(f"fold {names[len(done)]}, {len(done) + 1} of {len(datasets)}", markup=False, highlight=False)
             show_films(dataset)
+            refuse_too_few(dataset)
             with TrainingProgress(err) as progress:
                 return train(
                     asked.recipe,

@@ -276,6 +276,61 @@ def test_what_is_wrong_is_explained(films: Path, tmp_path: Path) -> None:
     assert f"{tmp_path / 'nowhere'}: there is no such folder" in nowhere.stderr
 
 
+def copied(films: Path, to: Path, keep: Callable[[str, str, int], bool]) -> Path:
+    """Copy the films for which `keep` says yes to split, label and number."""
+    to.mkdir()
+    header, *rows = (films / "labels.csv").read_text().split()
+    kept = [row for row in rows if keep(row.split(",")[2], row.split(",")[1], int(row.split(".")[0].split("_")[1]))]
+    for row in kept:
+        (to / row.split(",")[0]).write_bytes((films / row.split(",")[0]).read_bytes())
+    (to / "labels.csv").write_text("\n".join([header, *kept]))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("keep", "lacks"),
+    [
+        (lambda split, label, _: (split, label) != ("val", "pneumonia"), "split=val has no film of pneumonia"),
+        (lambda split, label, _: (split, label) != ("train", "normal"), "split=train has no film of normal"),
+        (lambda split, _label, _: split != "test", "split=test has no film"),
+        (lambda _split, label, _: label == "normal", "split=train has no film of pneumonia; split=val has no film of"),
+    ],
+)
+def test_too_few_films_are_told_before_anything_is_learnt(
+    keep: Callable[[str, str, int], bool], lacks: str, films: Path, tmp_path: Path
+) -> None:
+    result = trained(copied(films, tmp_path / "films", keep), tmp_path / "out")
+    assert result.exit_code == 1
+    said = " ".join(result.stderr.split())
+    assert f"{tmp_path / 'films'}: {lacks}" in said
+    assert "add films of other patients" in said
+    assert "images (patients)" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_patients_for_a_validation_part_are_told_before_anything_is_learnt(films: Path, tmp_path: Path) -> None:
+    few = copied(
+        films, tmp_path / "films", lambda split, _, number: split == "test" or (split == "train" and number < 2)
+    )
+    result = trained(few, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "split=val has no film of" in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_does_not_go_on_with_other_films(films: Path, tmp_path: Path) -> None:
+    with ctrl_c(is_step(2, 1)):
+        assert trained(films, tmp_path / "out").exit_code == 130
+    [folder] = broken_off(tmp_path / "out")
+    fewer = copied(films, tmp_path / "films", lambda _split, _label, number: number < 10)
+    result = trained(fewer, tmp_path / "out", "--resume")
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.split())
+    assert f"{folder}: this run was begun otherwise: the films, their labels or their splits are others" in said
+    assert "give --data as it was then" in said
+    assert f"what it has learnt stays in {folder} until you remove it" in said
+
+
 def test_weights_that_are_not_there_leave_nothing(films: Path, tmp_path: Path) -> None:
     four = tmp_path / "films"
     four.mkdir()

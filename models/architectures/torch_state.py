@@ -5,6 +5,8 @@ names of the storages), then each storage as a count and its raw values. A pickl
 three names and refuses every other.
 """
 
+import math
+import os
 import pickle
 import struct
 from collections import OrderedDict
@@ -20,6 +22,14 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 """Storages that a state of weights consists of."""
+
+WANTED = "wanted is what `torch.save(network.state_dict(), path, _use_new_zipfile_serialization=False)` writes"
+
+OTHER_KINDS = {
+    b"PK\x03\x04": "a zip archive, as PyTorch from 1.6 on and Keras from 3 on write them",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes them",
+}
+"""First bytes of files of weights that are taken for the one wanted."""
 
 
 class _Storage(NamedTuple):
@@ -72,8 +82,7 @@ def read_state(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with path.open("rb") as stream:
-            if _Unpickler(stream).load() != MAGIC:
-                raise RecipeError(f"{path}: this is no state of a PyTorch network")
+            _need_magic(stream)
             _Unpickler(stream).load()  # the protocol
             _Unpickler(stream).load()  # the machine it was written on
             state = _Unpickler(stream).load()
@@ -86,16 +95,31 @@ def read_state(path: Path) -> dict[str, NDArray[Any]]:
         ) from None
     except (OSError, EOFError, pickle.UnpicklingError, struct.error) as error:
         raise RecipeError(f"{path}: this is no state of a PyTorch network: {error}") from None
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # what a damaged pickle leads to
+    except MemoryError:
+        raise RecipeError(
+            f"{path}: this is no state of a PyTorch network: it asks for more memory than there is"
+        ) from None
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:  # a damaged pickle
         raise RecipeError(f"{path}: the state of a PyTorch network in it is damaged: {error}") from None
+
+
+def _need_magic(stream: IO[bytes]) -> None:
+    """Read the first pickle; raise if it begins no such file, and say what the file is where that can be told."""
+    start = stream.read(8)
+    stream.seek(0)
+    for first, kind in OTHER_KINDS.items():
+        if start.startswith(first):
+            raise pickle.UnpicklingError(f"it is {kind}; {WANTED}")
+    if _Unpickler(stream).load() != MAGIC:
+        raise pickle.UnpicklingError(WANTED)
 
 
 def _values(stream: IO[bytes], dtype: np.dtype[Any]) -> NDArray[Any]:
     (count,) = struct.unpack("<q", stream.read(8))
-    content = stream.read(count * dtype.itemsize)
-    if count < 0 or len(content) != count * dtype.itemsize:
+    left = os.fstat(stream.fileno()).st_size - stream.tell()
+    if count < 0 or count * dtype.itemsize > left:  # before anything is set aside for it
         raise EOFError("it ends too early")
-    return np.frombuffer(content, dtype)
+    return np.frombuffer(stream.read(count * dtype.itemsize), dtype)
 
 
 def _array(storage: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
@@ -103,5 +127,7 @@ def _array(storage: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
     reach = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=True))
     if tensor.offset < 0 or min((*tensor.shape, *tensor.stride), default=1) < 0 or reach >= storage.size:
         raise ValueError("a tensor reaches beyond its storage")
+    if math.prod(tensor.shape) > storage.size:  # steps of zero would make terabytes of a single value
+        raise ValueError("a tensor is larger than its storage")
     strides = [step * storage.itemsize for step in tensor.stride]
     return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides).copy()

@@ -21,7 +21,7 @@ class _Global:
         self.line = f"c{module}\n{name}\n".encode()
 
 
-class _Pickler(pickle._Pickler):
+class StatePickler(pickle._Pickler):
     """Writes storages as persistent ids and `_Global` as the name alone."""
 
     def persistent_id(self, obj: Any) -> Any:
@@ -30,7 +30,7 @@ class _Pickler(pickle._Pickler):
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if isinstance(obj, _Global):
             self.write(obj.line)
-        elif isinstance(obj, _Tensor):
+        elif isinstance(obj, StoredTensor):
             self.save(_Global("torch._utils", "_rebuild_tensor_v2"))
             self.save(obj.arguments)
             self.write(pickle.REDUCE)
@@ -38,7 +38,9 @@ class _Pickler(pickle._Pickler):
             super().save(obj, save_persistent_id)
 
 
-class _Tensor:
+class StoredTensor:
+    """An array as a state names it: its storage, shape and steps."""
+
     def __init__(self, key: str, array: NDArray[Any], strides: tuple[int, ...] | None) -> None:
         kind = _Global("torch", _NAMES[array.dtype.kind].decode())
         steps = strides or tuple(step // array.itemsize for step in array.strides)
@@ -54,8 +56,10 @@ def write_state(
     with path.open("wb") as stream:
         for part in (MAGIC, 1001, {"little_endian": True}):
             pickle.dump(part, stream, 2)
-        tensors = OrderedDict((name, _Tensor(keys[name], a, (strides or {}).get(name))) for name, a in state.items())
-        _Pickler(stream, 2).dump(tensors)
+        tensors = OrderedDict(
+            (name, StoredTensor(keys[name], a, (strides or {}).get(name))) for name, a in state.items()
+        )
+        StatePickler(stream, 2).dump(tensors)
         pickle.dump(sorted(keys.values()), stream, 2)
         for name in sorted(state, key=keys.__getitem__):
             array = state[name]

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import re
+import struct
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.architectures.torch_state import MAGIC, read_state
 from models.errors import RecipeError
-from tests.support.torch_files import write_state
+from tests.support.torch_files import StatePickler, StoredTensor, write_state
 
 
 @pytest.fixture
@@ -73,6 +75,48 @@ def test_a_tensor_stays_within_its_storage(tmp_path: Path) -> None:
     path = tmp_path / "state.pth"
     write_state(path, {"weight": np.zeros((2, 3), np.float32)}, strides={"weight": (3, 400)})
     with pytest.raises(RecipeError, match="beyond its storage"):
+        read_state(path)
+
+
+def test_a_single_value_does_not_become_terabytes(tmp_path: Path) -> None:
+    path = tmp_path / "state.pth"
+    big = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (2**20, 2**20), (0, 0))
+    content = [MAGIC, 1001, {"little_endian": True}]
+    with path.open("wb") as stream:
+        for part in content:
+            pickle.dump(part, stream, 2)
+        StatePickler(stream, 2).dump(OrderedDict(weight=StoredTensor("1", big, (0, 0))))
+        pickle.dump(["1"], stream, 2)
+        stream.write(struct.pack("<q", 1) + bytes(4))
+    with pytest.raises(RecipeError, match="larger than its storage"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("count", [2**61, 2**40, 2**63 - 1])
+def test_more_values_than_the_file_has_bytes_are_not_made_room_for(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "state.pth"
+    write_state(path, {"weight": np.zeros(3, np.float32)})
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + struct.pack("<q", count) + content[-12:])
+    with pytest.raises(RecipeError, match="ends too early"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("length", [2**62, 2**63, 2**64 - 1])
+def test_a_length_that_no_memory_has_is_refused(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "state.pth"
+    path.write_bytes(b"\x80\x04\x8e" + struct.pack("<Q", length))
+    with pytest.raises(RecipeError, match=re.escape(str(path))):
+        read_state(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"), [(b"PK\x03\x04", "PyTorch from 1.6 on"), (b"\x89HDF\r\n\x1a\n", "an HDF5 file")]
+)
+def test_another_kind_of_weights_is_named_and_the_wanted_one_too(start: bytes, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "state.pth"
+    path.write_bytes(start + bytes(100))
+    with pytest.raises(RecipeError, match=rf"{kind}.*_use_new_zipfile_serialization=False"):
         read_state(path)
 
 

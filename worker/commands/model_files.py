@@ -24,6 +24,8 @@ from worker.intake.routing import Router
 PICTURE_MODALITY = "DX"
 """A picture that says nothing of itself is taken for a chest film."""
 
+PICTURE_ENDINGS = frozenset((".png", ".jpg", ".jpeg"))
+
 
 class FilmReader:
     """Reads films for training and evaluation: PNG, JPEG or DICOM, as the worker reads them.
@@ -75,6 +77,10 @@ def read_image(path: Path, pixels: PixelReader, frame_policy: str, window: Windo
     try:
         return pixels.read(path, frame_policy, window).image
     except FirstreadError as error:
+        if path.suffix.lower() in PICTURE_ENDINGS:
+            raise ImageError(
+                f"for all its name this is neither a PNG nor a JPEG picture, and as DICOM: {error}"
+            ) from error
         raise ImageError(str(error)) from error
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from models.errors import DataError
 from models.training.film import SPLITS, UNKNOWN, FoundFilm, Gathered, Split, some
+from models.training.forms.film_files import is_film
 from models.training.forms.label_names import LabelNames
 
 TABLE = "labels.csv"
@@ -17,20 +18,33 @@ COLUMNS = (
 Row = dict[str, str]
 
 
+SEPARATORS = ",;\t"
+"""What may stand between cells; spreadsheets write semicolons where the comma is the decimal sign."""
+
+
 def read_rows(table: Path) -> list[Row]:
-    """Read a table with a line of headings.
+    """Read a table with a line of headings, in which commas, semicolons or tabs separate.
 
     Raises
     ------
     DataError
-        If it cannot be read or has no rows.
+        If it cannot be read, is a film or no UTF-8, or has no rows.
     """
+    if is_film(table):
+        raise DataError(f"{table}: this is a film and no table; name the folder that holds the films, or their table")
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:  # a spreadsheet may write a byte order mark
-            rows: list[Row] = list(csv.DictReader(stream, restval=""))
+            headings = stream.readline()
+            stream.seek(0)
+            rows: list[Row] = list(csv.DictReader(stream, restval="", delimiter=max(SEPARATORS, key=headings.count)))
     except OSError as error:
         raise DataError(f"{table}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{table}: this is no text in UTF-8 ({error.reason} at byte {error.start:,}); write it as UTF-8, which a"
+            ' spreadsheet offers as "CSV UTF-8"'
+        ) from None
+    except csv.Error as error:
         raise DataError(f"{table}: {error}") from None
     if not rows:
         raise DataError(f"{table}: no rows")

@@ -10,6 +10,7 @@ from PIL import Image
 from pydicom import Dataset
 
 from models.card import Window
+from models.errors import ImageError
 from models.registry import SHIPPED, Package, read_package
 from tests.support.images import image
 from tests.support.objects import save
@@ -63,3 +64,12 @@ def test_a_picture_is_never_windowed(settings: Settings, tmp_path: Path) -> None
     Image.fromarray(grey).save(tmp_path / "slice.png")
     with FilmReader(settings, "first", LUNG) as films:
         assert np.array_equal(films.read(tmp_path / "slice.png"), grey)
+
+
+def test_a_text_that_is_called_a_picture_is_named_as_none(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "film.png").write_text("no film" * 100)
+    with (
+        FilmReader(settings, "first", None) as reader,
+        pytest.raises(ImageError, match="for all its name this is neither a PNG nor a JPEG picture"),
+    ):
+        reader.read(tmp_path / "film.png")

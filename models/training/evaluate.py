@@ -7,6 +7,7 @@ two films of one patient are not two independent observations.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ LEAST_OF_EACH = 10
 
 One film of a label would count there as much as all the others.
 """
+
+Asked = Split | Literal["all"]
+"""A split, or every film whatever its split: a hospital's own films, of which none was trained on."""
 
 Look = Callable[[Film, FloatArray], None]
 """Called with a film and its image, float32 (rows, columns), 0 black to 255 white; from several threads."""
@@ -49,17 +53,28 @@ class Scored:
         return Scored(tuple(self.films[row] for row in rows), self.targets[rows], self.probabilities[rows])
 
 
+def films_of(dataset: Dataset, asked: Asked) -> tuple[Film, ...]:
+    """Return the films of a split, or all of them.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    return dataset.films if asked == "all" else dataset.split(asked)
+
+
 def score(
     classifier: Classifier,
     dataset: Dataset,
-    split: Split,
+    split: Asked,
     *,
     read: ReadImage = load_picture,
     threads: int = 2,
     watch: Callable[[int, int], None] = lambda _done, _total: None,
     look: Look = lambda _film, _image: None,
 ) -> Scored:
-    """Ask a classifier for every film of a split, through the code that serves.
+    """Ask a classifier for every film of a split, or for all there are, through the code that serves.
 
     Parameters
     ----------
@@ -73,7 +88,7 @@ def score(
     DataError
         If a film cannot be read.
     """
-    films = dataset.split(split)
+    films = films_of(dataset, split)
 
     def one(film: Film) -> FloatArray:
         try:

@@ -25,6 +25,7 @@ from models.training.limitations import limitations
 from models.training.objective import raw_probabilities
 from models.training.provenance import Provenance, peak_memory
 from models.training.recipes import LabelPlan, TrainingRecipe
+from models.training.seen import write_training_films
 from models.training.train import Fit
 
 TOLERANCE = 1e-3
@@ -129,6 +130,7 @@ def pack(
         "epochs": [epoch.as_dict() for epoch in fit.history],
     }
     _write_json(evaluation / "training.json", history)
+    write_training_films(folder, dataset)
     return read_package(folder)
 
 

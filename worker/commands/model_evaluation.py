@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,20 +10,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.folders import find_package
+from models.registry import Package
 from worker import bootstrap
-from worker.commands.model_common import Data, Json, Threads, bar, explained, line_out, model_settings
+from worker.commands.model_common import Data, Json, Threads, bar, explained, line_out, model_settings, say
 from worker.commands.model_results import json_text, need_target, printable, write_private
 from worker.commands.model_views import metrics_page, thresholds_table
 from worker.commands.output import out, print_json
 
 if TYPE_CHECKING:
-    from models.training.dataset import Split
+    from models.training.dataset import Dataset
+    from models.training.evaluate import Asked
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or a package's folder.")],
     data: Data,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="train, val or test; all: every film, whatever its split, as of films of your own.")
+    ] = "test",
     rounds: Annotated[int, typer.Option(min=10, help="Bootstrap rounds.")] = 1000,
     output: Annotated[Path | None, typer.Option("--out", help="Write the JSON into this file too.")] = None,
     report: Annotated[
@@ -43,7 +48,7 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled films: accuracy, AUROC, sensitivity, by source, with patient-level intervals."""
     from models.classifier import Classifier
-    from models.training.dataset import SPLITS, load_dataset
+    from models.training.dataset import load_dataset
     from models.training.details import detail
     from models.training.evaluate import measure, score
     from models.training.provenance import library_versions
@@ -52,9 +57,7 @@ def evaluate(
     from models.training.report.history import read_history
     from worker.commands.model_files import FilmReader
 
-    if split not in SPLITS:
-        raise typer.BadParameter(f"{split!r} is none of {', '.join(SPLITS)}", param_hint="--split")
-    chosen: Split = split
+    chosen = _split(split)
     for path, option in ((output, "--out"), (report, "--report")):
         if path is not None:
             need_target(path, option)
@@ -65,6 +68,7 @@ def evaluate(
         package = find_package(bootstrap.model_registry(settings), model)
         card = package.card
         dataset = load_dataset(data, [label.name for label in card.labels])
+        dataset, seen = _warned(package, dataset, chosen)
         classifier = Classifier.load(package, engine=settings.engine)
         reader = stack.enter_context(FilmReader(settings, card.frame_policy, card.window))
         grey = GreyValues()
@@ -100,6 +104,7 @@ def evaluate(
             "model_version": card.version,
             "evaluated_at": evaluated_at.isoformat(),
             **metrics.model_dump(mode="json"),
+            "seen_in_training": seen,
             "details": details.model_dump(mode="json"),
         }
         if output is not None:
@@ -107,10 +112,34 @@ def evaluate(
     if as_json:
         print_json(result)
         return
-    for note in dataset.notes:
-        line_out(note)
+    for line in dataset.notes:
+        line_out(line)
     out.print(metrics_page(card, metrics), highlight=False)
     if asked:
         out.print(thresholds_table(details.operating_points), highlight=False)
     if report is not None:
         line_out(f"written: {report}" + ("" if no_images else "; it holds films of patients and stays with you"))
+
+
+def _split(text: str) -> "Asked":
+    from models.training.dataset import SPLITS
+
+    splits: tuple[Asked, ...] = (*SPLITS, "all")
+    for split in splits:
+        if split == text:
+            return split
+    raise typer.BadParameter(f"{text!r} is none of {', '.join(splits)}", param_hint="--split")
+
+
+def _warned(package: Package, dataset: "Dataset", split: "Asked") -> tuple["Dataset", int | None]:
+    """Say if the network was taught some of the films, on standard error and in the notes; and return how many."""
+    from models.training.evaluate import films_of
+    from models.training.seen import note_of, seen_in_training
+
+    films = films_of(dataset, split)
+    seen = seen_in_training(package.path, films)
+    note = note_of(seen, len(films), split)
+    if note is None:
+        return dataset, seen
+    say(note)
+    return replace(dataset, notes=(*dataset.notes, note)), seen

@@ -1,5 +1,6 @@
 """A finished run becomes a package that stands up to its own check, and says where it comes from."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,6 +79,9 @@ def test_the_package_holds_its_figures_and_where_it_comes_from(
     assert json.loads((evaluation / "test.json").read_text())["images"] == 12
     history = json.loads((evaluation / "training.json").read_text())
     assert history["best_epoch"] == card.training.best_epoch
+    shown = [film for film in films().films if film.split != "test"]
+    digests = sorted({hashlib.sha256(film.path.read_bytes()).hexdigest() for film in shown})
+    assert json.loads((evaluation / "training_films.json").read_text()) == {"sha256": digests}
     assert history["seconds"] == card.training.seconds > 0
     assert 50e6 < history["peak_memory_bytes"] < 100e9
     assert [epoch["number"] for epoch in history["epochs"]] == [1, 2, 3]

@@ -1,6 +1,8 @@
 """`firstread models evaluate`: figures on standard output, JSON and a page in files that only their owner reads."""
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 
 from models.golden import golden_image
+from models.registry import SHIPPED
 from models.training.details import Details
 from tests.support.model_commands import LABELS, MODEL, SHIPPED_VERSION, call, called, chest
 from tests.support.objects import save
@@ -41,6 +44,33 @@ def test_json_is_all_there_is_on_standard_output(data: Path, tmp_path: Path) -> 
     assert set(result["by_source"]) == {"near", "far"}
     assert list(Details.model_validate(result["details"]).curves) == LABELS
     assert json.loads((tmp_path / "test.json").read_text()) == result
+
+
+def test_all_films_can_be_asked_whatever_their_split(data: Path) -> None:
+    result = called("evaluate", MODEL, "--data", data, "--rounds", 10, "--split", "all")
+    assert (result["split"], result["images"]) == ("all", 25)
+
+
+def test_films_of_the_training_are_not_passed_over_in_silence(data: Path, tmp_path: Path) -> None:
+    package = tmp_path / MODEL / SHIPPED_VERSION
+    shutil.copytree(SHIPPED / MODEL / SHIPPED_VERSION, package)
+    films = package / "evaluation" / "training_films.json"
+    asked = ("evaluate", package, "--data", data, "--rounds", 10)
+    films.unlink(missing_ok=True)
+    unknown = call(*asked, "--json")
+    assert json.loads(unknown.stdout)["seen_in_training"] is None
+    assert "cannot be told" in unknown.stderr
+    digests = [hashlib.sha256((data / f"test{index}.png").read_bytes()).hexdigest() for index in range(3)]
+    films.write_text(json.dumps({"sha256": digests}))
+    report = tmp_path / "report.html"
+    seen = call(*asked, "--json", "--report", report, "--no-images")
+    assert json.loads(seen.stdout)["seen_in_training"] == 3
+    said = "WARNING: of these 9 films the network was trained or validated on 3"
+    assert said in " ".join(seen.stderr.split())
+    assert said in report.read_text(encoding="utf-8")
+    validated = call(*asked, "--json", "--split", "val")
+    assert json.loads(validated.stdout)["seen_in_training"] == 0
+    assert "WARNING" not in validated.stderr
 
 
 def test_a_table_is_for_people(data: Path) -> None:

@@ -59,7 +59,7 @@ def _as_given(gathered: Gathered, same: Sequence[Sequence[int]], seed: int) -> t
             f"No validation part is given: {VAL_SHARE:.0%} of the training films were taken for one, by patient"
             f" (seed {seed})."
         )
-    return _placed(gathered, films, splits), notes
+    return _placed(gathered, films, joined, splits), notes
 
 
 def _split_here(
@@ -75,7 +75,7 @@ def _split_here(
         notes.append(f"Of {folds} folds made by patient, fold {fold} tests and fold {(fold + 1) % folds} validates.")
         if any(film.split for film in films):
             notes.append("The split given in the data was not used.")
-    return _placed(gathered, films, splits), notes + _rare(films, splits)
+    return _placed(gathered, films, joined, splits), notes + _rare(films, splits)
 
 
 def _without_copies(
@@ -135,8 +135,20 @@ def _without(
     return tuple(films[index] for index in stay), [group for group in rest if group]
 
 
-def _placed(gathered: Gathered, films: Iterable[FoundFilm], splits: Iterable[Split]) -> tuple[Film, ...]:
-    return tuple(film.placed(gathered.root, split) for film, split in zip(films, splits, strict=True))
+def _placed(
+    gathered: Gathered, films: Sequence[FoundFilm], joined: Iterable[Sequence[int]], splits: Sequence[Split]
+) -> tuple[Film, ...]:
+    """Put films into their splits, those of a party under one key, and no two parties under the same."""
+    keys: dict[int, str] = {}
+    used: set[str] = set()
+    for party in parties(films, joined):
+        first = films[party.films[0]]
+        key = first.key(gathered.root)
+        if key in used:  # a group may be called what a patient is called
+            key = f"{key} ({place(first.path, gathered.root)})"
+        used.add(key)
+        keys |= dict.fromkeys(party.films, key)
+    return tuple(film.placed(split, keys[index]) for index, (film, split) in enumerate(zip(films, splits, strict=True)))
 
 
 def _rare(films: Sequence[FoundFilm], splits: Sequence[Split]) -> list[str]:

@@ -21,9 +21,9 @@ ReadImage = Callable[[Path], FloatArray]
 class Film:
     """A film, its label, and where it belongs.
 
-    `patient` is the key of whatever must not be torn apart by a split: the group where the data names one (a union of
-    patient, publication and look-alike), else the patient, else the file. `patient_id` is empty where nobody says whose
-    film it is.
+    `patient` is the key of whatever must not be torn apart by a split, the same for all films that share a patient or a
+    group (a union of patient, publication and look-alike), directly or through other films: the first film's group,
+    else its patient, else the file. `patient_id` is empty where nobody says whose film it is.
     """
 
     path: Path
@@ -49,13 +49,17 @@ class FoundFilm:
     age_group: str = UNKNOWN
     licence: str = "not stated"
 
-    def placed(self, root: Path, split: Split) -> Film:
-        """Return the film in a split of a data set in a folder."""
+    def key(self, root: Path) -> str:
+        """Name whom the film is of, as far as the film itself tells: its group, else its patient, else the file."""
+        return self.group_id or self.patient_id or place(self.path, root)
+
+    def placed(self, split: Split, patient: str) -> Film:
+        """Return the film in a split, under the key of all films that belong to it."""
         return Film(
             path=self.path,
             label=self.label,
             split=split,
-            patient=self.group_id or self.patient_id or place(self.path, root),
+            patient=patient,
             patient_id=self.patient_id,
             source=self.source,
             age_group=self.age_group,

@@ -166,7 +166,7 @@ def test_patients_who_share_a_copy_stay_together(tmp_path: Path) -> None:
             shutil.copy(root / label / f"patient{i}_0.png", root / label / f"patient{i + 1}_0.png")
             shutil.copy(root / label / f"patient{i}_0.png", root / label / f"patient{i}_3.png")
     dataset = load_dataset(root, ("normal", "pneumonia"), seed=2)
-    splits = {(film.label, film.patient): film.split for film in dataset.films}
+    splits = {(film.label, film.patient_id): film.split for film in dataset.films}
     assert all(splits[x, f"patient{i}"] == splits[x, f"patient{i + 1}"] for x in LABELS for i in range(0, 20, 2))
 
 

@@ -127,10 +127,7 @@ class Checkpoints:
     def save(self, run: Run, learner: Learner) -> None:
         """Write everything; the network too if the last epoch is the best one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        best = best_of(run.history)
-        if best and best.number == len(run.history) and not run.learnt:
-            with _replacing(self.best(best.number)) as path:
-                learner.save(path)
+        best = self._save_best(run, learner)
         about = {
             "identity": vars(run.identity),
             "history": [epoch.as_dict() for epoch in run.history],
@@ -142,6 +139,16 @@ class Checkpoints:
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         with _replacing(self.folder / STATE) as path:
             np.savez(path, **arrays)  # type: ignore[arg-type]
+        self._remove_but(best)
+
+    def _save_best(self, run: Run, learner: Learner) -> Epoch | None:
+        best = best_of(run.history)
+        if best and best.number == len(run.history) and not run.learnt:
+            with _replacing(self.best(best.number)) as path:
+                learner.save(path)
+        return best
+
+    def _remove_but(self, best: Epoch | None) -> None:
         for old in self.folder.glob("best-*.keras"):
             if best is None or old != self.best(best.number):
                 old.unlink()
@@ -185,6 +192,35 @@ class Checkpoints:
             raise DataError(f"{self.folder}: no training run was broken off here; {STATE} is missing") from None
         except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: the state of the training run cannot be read: {error}") from None
+
+
+class Passing(Checkpoints):
+    """A run that nobody will go on with, as a fold's: its best network is written, and the state stays in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._run: Run | None = None
+
+    def there(self) -> bool:
+        """Whether anything was learnt."""
+        return self._run is not None
+
+    def save(self, run: Run, learner: Learner) -> None:
+        """Keep how far the run is; write the network if the last epoch is the best one."""
+        self._remove_but(self._save_best(run, learner))
+        self._run = run
+
+    def run(self) -> Run:
+        """Return how far the run is.
+
+        Raises
+        ------
+        DataError
+            If nothing was learnt.
+        """
+        if self._run is None:
+            raise DataError(f"{self.folder}: nothing was learnt here")
+        return self._run
 
 
 @contextmanager

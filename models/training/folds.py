@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from models.preprocessing import load_picture
-from models.training.checkpoint import Checkpoints
+from models.training.checkpoint import Checkpoints, Passing
 from models.training.dataset import Dataset, ReadImage
 from models.training.feed import prepared_films
 from models.training.figures import Sample
@@ -73,7 +73,7 @@ def cross_validate(
     for name, load in datasets.items():
         dataset = load()
         with tempfile.TemporaryDirectory(prefix="firstread-fold-") as folder:
-            fitted = fit(dataset, Checkpoints(Path(folder)))
+            fitted = fit(dataset, Passing(Path(folder)))
             network = fitted.network()
         films = dataset.split("test")
         found = raw_probabilities(network, prepared_films(recipe, films, read, threads), recipe.output)

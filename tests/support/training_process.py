@@ -55,7 +55,8 @@ def run(films: Path, state: Path, watch: Watch = lambda _: None, **changes: Any)
     values: dict[str, Any] = {"hyper_parameters": RECIPE.hyper_parameters, "seed": 5} | changes
     recipe = values.pop("recipe", RECIPE)
     dataset = values.pop("dataset", None) or load_dataset(films, ("normal", "pneumonia"))
-    return train(recipe, dataset, backbone_weights=None, checkpoints=Checkpoints(state), watch=watch, **values)
+    values.setdefault("checkpoints", Checkpoints(state))
+    return train(recipe, dataset, backbone_weights=None, watch=watch, **values)
 
 
 def _tell(event: Preparation | Step | Epoch) -> None:

@@ -9,7 +9,7 @@ import typer
 from worker.commands.model_common import line_out, say
 from worker.commands.model_training_plan import Asked
 from worker.commands.model_training_run import INTERRUPTED, show_films, until_interrupted
-from worker.commands.model_training_views import folds_table
+from worker.commands.model_training_views import fold_line, folds_table, tell
 from worker.commands.output import err, out, print_json
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def cross_validation(
     Raises
     ------
     typer.Exit
-        If it was interrupted.
+        If it was interrupted; the figures of the finished folds are shown then.
     """
     from models.training.enough import refuse_too_few
     from models.training.folds import cross_validate
@@ -90,9 +90,14 @@ def cross_validation(
                 )
 
         try:
-            done.extend(cross_validate(asked.recipe, datasets, fit, threads=threads, read=read))
+            for fold in cross_validate(asked.recipe, datasets, fit, threads=threads, read=read):
+                done.append(fold)  # at once: what is finished outlives a Ctrl-C in a later fold
+                tell(fold_line(fold))
         except (StoppedError, KeyboardInterrupt):
-            say(f"stopped in fold {len(done) + 1} of {len(datasets)}; nothing was kept")
+            where = f"stopped in fold {len(done) + 1} of {len(datasets)}"
+            say(f"{where}; of the finished ones:" if done else f"{where}; no fold was finished")
+            if done:
+                err.print(folds_table(done), highlight=False)
             raise typer.Exit(INTERRUPTED) from None
     return CrossValidation(asked, tuple(done), tuple(notes))
 

@@ -29,6 +29,14 @@ def balance_table(dataset: "Dataset") -> Table:
     return table
 
 
+def fold_line(fold: "Fold") -> str:
+    """Say what a fold gave, as it ends."""
+    from models.training.folds import FIGURES
+
+    figures = ", ".join(f"{name.replace('_', ' ')} {_shown(getattr(fold, name))}" for name in FIGURES)
+    return f"fold {fold.name}: {fold.films} films, {figures}"
+
+
 def folds_table(folds: Sequence["Fold"]) -> Table:
     """Lay out what each fold gave, and mean and standard deviation."""
     from models.training.folds import FIGURES, summary

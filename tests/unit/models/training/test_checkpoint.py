@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.errors import DataError, RecipeError
-from models.training.checkpoint import STATE, Checkpoints
+from models.training.checkpoint import STATE, Checkpoints, Passing
 from models.training.dataset import load_dataset
 from models.training.history import Epoch, Preparation, Step
 from models.training.train import Fit, StoppedError, fit_of
@@ -44,6 +44,15 @@ def same(one: Fit, other: Fit) -> None:
         assert b.train_loss == pytest.approx(a.train_loss, abs=2e-3)
         assert b.learning_rate == pytest.approx(a.learning_rate)
     assert one.best_epoch == other.best_epoch
+
+
+def test_a_run_that_nobody_goes_on_with_writes_its_best_network_alone(
+    straight: Fit, films_folder: Path, tmp_path: Path
+) -> None:
+    fit = run(films_folder, Path(), checkpoints=Passing(tmp_path))
+    same(straight, fit)
+    assert list(tmp_path.iterdir()) == [fit.weights]
+    assert fit.network().count_params() == straight.network().count_params()
 
 
 def test_after_kill_9_it_ends_as_if_it_had_run_straight(straight: Fit, films_folder: Path, tmp_path: Path) -> None:

@@ -234,7 +234,25 @@ def test_folds_tell_how_much_figures_vary(films: Path, tmp_path: Path) -> None:
     with ctrl_c(is_step(1, 1)):
         stopped = call(*asked)
     assert stopped.exit_code == 130
-    assert "stopped in fold 1 of 3; nothing was kept" in stopped.stderr
+    assert "stopped in fold 1 of 3; no fold was finished" in stopped.stderr
+
+
+def test_finished_folds_are_shown_when_a_later_one_is_stopped(films: Path, tmp_path: Path) -> None:
+    begun: list[Event] = []
+
+    def in_second_fold(event: Event) -> bool:
+        begun.extend([event] if is_step(1, 1)(event) else [])
+        return len(begun) == 2 and event is begun[1]
+
+    asked = ("train", RECIPE.name, "--data", films, "--out", tmp_path / "out", *QUICK, "--folds", 3, "--json")
+    with ctrl_c(in_second_fold):
+        stopped = call(*asked)
+    assert (stopped.exit_code, stopped.stdout) == (130, "")
+    assert "fold 1: 12 films, accuracy 0." in stopped.stderr or "fold 1: 12 films, accuracy 1." in stopped.stderr
+    before, _, after = stopped.stderr.partition("stopped in fold 2 of 3; of the finished ones:")
+    assert "mean" not in before
+    assert "mean" in after
+    assert "fold 2:" not in stopped.stderr
 
 
 def test_each_source_is_left_out_in_turn(films: Path, tmp_path: Path) -> None:

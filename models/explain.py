@@ -24,7 +24,6 @@ from models.preprocessing import FloatArray, field_of_view, resized
 from models.tap import tapped
 
 Method = Literal["grad-cam", "occlusion"]
-METHODS: tuple[Method, ...] = ("grad-cam", "occlusion")
 
 PIECE = 8
 """Images whose gradients are held at a time."""
@@ -85,7 +84,7 @@ class Explainer:
         -------
         FloatArray
             float32 (N, H, W), 0 to 1: 1 where the input speaks most for the label, 0 where it does not or speaks
-            against it. All 0 where nothing stands out, as in an input of one grey.
+            against it. All 0 where nothing stands out, as in an input whose every channel has one value.
 
         Raises
         ------
@@ -102,7 +101,7 @@ class Explainer:
         for start in range(0, len(batch), PIECE):
             piece = slice(start, start + PIECE)
             for index, heat in enumerate(make(batch[piece], positions[piece]), start=start):
-                if np.ptp(batch[index]) > 0:
+                if np.ptp(batch[index], axis=(0, 1)).any():  # channel by channel: a grey film has three constant ones
                     maps[index] = _unit(resized(heat, shape.rows, shape.columns))
         return maps
 

@@ -126,6 +126,19 @@ def test_an_input_of_one_grey_points_at_nothing(method: Method, tmp_path: Any) -
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "occlusion"])
+def test_a_film_of_one_grey_points_at_nothing_though_its_channels_differ(method: Method, tmp_path: Any) -> None:
+    keras, _ = load_backend()
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", bias_initializer="ones")(image)
+    network = keras.Model(image, last(keras.layers)(keras.layers.GlobalAveragePooling2D()(x)))
+    of_colours = {"input": {"rows": 32, "columns": 32, "channels": 3}, "recipe": "vgg16_imagenet"}
+    classifier = classifier_of(network, tmp_path, **of_colours)
+    grey = classifier.prepare(np.full((40, 40), 90, np.float32))[np.newaxis]
+    assert np.ptp(grey) > 0
+    assert not Explainer(classifier, method).maps(grey, ["pneumonia"]).any()
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "occlusion"])
 def test_a_network_that_is_quite_sure_is_explained_all_the_same(method: Method, tmp_path: Any) -> None:
     classifier = classifier_of(functional(lambda layers, image: convolutional(layers, image, gain=1e3)), tmp_path)
     batch = inputs(2)

@@ -36,8 +36,8 @@ def train(
         str | None,
         typer.Option(
             metavar="imagenet|PATH|none",
-            help="What the backbone begins with: ImageNet weights that Keras downloads, those of a .h5 file, or chance;"
-            " without it, what the recipe says.",
+            help="What the backbone begins with: ImageNet weights that Keras downloads, a file of the recipe's"
+            " backbone, or chance; without it, what the recipe says.",
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs at most; without it, the recipe's.")] = None,
@@ -47,7 +47,10 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any hyper-parameter, as patience=5; may be given again."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help=f"Of everything random; {DEFAULT_SEED} without it.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help=f"Of all that is random in training, not of the split; {DEFAULT_SEED} without it."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was broken off in --out.")] = False,
     run: Annotated[Path | None, typer.Option(help="With --resume: the run's folder, where there are several.")] = None,
     finish: Annotated[

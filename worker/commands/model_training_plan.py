@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from models.architectures.weights import BackboneWeights
-from models.registry import Registry
+from models.registry import Registry, sha256_of
 from worker.commands.model_training_views import tell
 
 if TYPE_CHECKING:
@@ -50,10 +50,19 @@ class Asked:
 
     @property
     def origin(self) -> str:
-        """Where the weights of a new run come from, in words."""
-        if isinstance(self.weights, Path):
-            return f"{self.weights.name} (ImageNet)"
-        return "ImageNet, by way of Keras" if self.weights else "random"
+        """Where the weights of a new run come from, in words.
+
+        Raises
+        ------
+        PackageError
+            If their file cannot be read.
+        """
+        if not isinstance(self.weights, Path):
+            return "ImageNet, by way of Keras" if self.weights else "random"
+        name = f"the file {self.weights.name}"
+        if not self.weights.is_file():  # the network that is to take them says so
+            return name
+        return f"{name}, SHA-256 {sha256_of(self.weights)}"
 
 
 @dataclass(frozen=True)
@@ -102,14 +111,14 @@ def new_run(asked: Asked, models_dir: Path, version: str | None, registry: Regis
     Raises
     ------
     PackageError
-        If that version is installed.
+        If that version is installed, or the file of weights cannot be read.
     DataError
         If that version is there, or the folder cannot be made.
     """
     from models.training.provenance import Provenance, git_commit, library_versions
     from models.training.run_folder import RunFolder, broken_off, next_version
 
-    name, hyper_parameters = asked.recipe.name, asked.hyper_parameters
+    name, hyper_parameters, origin = asked.recipe.name, asked.hyper_parameters, asked.origin
     if version is None:
         cards = [package.card for package in registry.packages()]
         version = next_version(models_dir, name, [card.version for card in cards if card.name == name])
@@ -124,7 +133,7 @@ def new_run(asked: Asked, models_dir: Path, version: str | None, registry: Regis
         hyper_parameters=hyper_parameters,
         seed=asked.chosen_seed,
         weights=asked.weights,
-        provenance=Provenance(asked.origin, git_commit(), library_versions(), asked.notes),
+        provenance=Provenance(origin, git_commit(), library_versions(), asked.notes),
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from models.card import Card
+from models.card import Card, LabelMetrics
 from models.training.dataset import Film
 from models.training.evaluate import Scored, measure
 
@@ -116,11 +116,37 @@ def test_a_part_is_compared_only_where_there_is_enough_to_compare() -> None:
     assert odd.accuracy.value is not None
 
 
-@pytest.mark.parametrize("output", ["sigmoid", "binary"])
-def test_every_kind_of_output_is_measured(output: str) -> None:
-    metrics = measure(CARD.model_copy(update={"output": output}), scored(ROWS), split="test", rounds=10)
-    assert metrics.labels["covid"].auroc.value is not None
-    assert metrics.loss is not None
+def assert_operating_point(covid: LabelMetrics) -> None:
+    """Three films of seven have the finding; at 0.3 two of them are flagged, and two of the other four."""
+    assert covid.auroc.value == pytest.approx(
+        8 / 12, abs=1e-4
+    )  # 0.9 goes before four, 0.4 before three, 0.1 before one
+    assert covid.sensitivity is not None
+    assert covid.specificity is not None
+    assert (covid.sensitivity.value, covid.specificity.value) == (pytest.approx(2 / 3, abs=1e-4), 0.5)
+
+
+def test_a_binary_output_is_measured_by_the_probability_of_the_true_label() -> None:
+    card = CARD.model_copy(update={"output": "binary"})
+    metrics = measure(card, scored(ROWS), split="test", rounds=10)
+    # -ln of 0.9, 0.4, 0.1 with the finding and of 0.4, 0.8, 0.7, 0.95 without: 4.87164, a seventh of it
+    assert metrics.loss == pytest.approx(0.6959, abs=1e-4)
+    assert metrics.accuracy.value == pytest.approx(4 / 7, abs=1e-4)
+    assert metrics.labels["normal"].auroc.value == pytest.approx(8 / 12, abs=1e-4)
+    assert_operating_point(metrics.labels["covid"])
+
+
+def test_sigmoids_are_measured_each_for_itself() -> None:
+    """The network says 0.5 for normal, whatever it says for COVID-19."""
+    card = CARD.model_copy(update={"output": "sigmoid"})
+    told = scored(ROWS)
+    apart = np.stack([np.full(len(ROWS), 0.5, np.float32), told.probabilities[:, 1]], axis=1)
+    metrics = measure(card, Scored(told.films, told.targets, apart), split="test", rounds=10)
+    # the mean of 0.69595, as of a binary output, and of ln 2 = 0.69315
+    assert metrics.loss == pytest.approx(0.69455, abs=1e-4)
+    assert metrics.accuracy.value == pytest.approx(4 / 7, abs=1e-4)
+    assert metrics.labels["normal"].auroc.value == 0.5
+    assert_operating_point(metrics.labels["covid"])
 
 
 def test_a_label_that_no_film_has_is_not_counted_as_missed() -> None:

@@ -213,18 +213,25 @@ def csv_text(records: Sequence[Record]) -> str:
     """Lay out records as CSV: file, model, model_version, a column a label, flagged, error.
 
     The labels are those of all models together; what a model does not know, and everything of a file that could not be
-    read, is empty. Flagged labels are separated by semicolons.
+    read, is empty. Flagged labels are separated by semicolons. A text that begins as a formula does (=, +, -, @) gets
+    an apostrophe before it, lest a spreadsheet run what somebody wrote into a file's name.
     """
     predicted = [record for record in records if "error" not in record]
     labels = list(dict.fromkeys(label for record in predicted for label in record["probabilities"]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "model", "model_version", *labels, "flagged", "error"])
+    writer.writerow(["file", "model", "model_version", *map(_as_text, labels), "flagged", "error"])
     for record in records:
         if "error" in record:
-            writer.writerow([record["file"], "", "", *[""] * len(labels), "", record["error"]])
+            writer.writerow([_as_text(record["file"]), "", "", *[""] * len(labels), "", _as_text(record["error"])])
             continue
         values = [record["probabilities"].get(label, "") for label in labels]
-        flagged = ";".join(record["flagged"])
-        writer.writerow([record["file"], record["model"], record["model_version"], *values, flagged, ""])
+        flagged = _as_text(";".join(record["flagged"]))
+        writer.writerow([_as_text(record["file"]), record["model"], record["model_version"], *values, flagged, ""])
     return text.getvalue()
+
+
+def _as_text(cell: str) -> str:
+    """Keep a spreadsheet from taking a cell for a formula (OWASP, "CSV Injection"), or a return for a row's end."""
+    whole = cell.replace("\r", r"\r")  # `csv` does not quote it
+    return f"'{whole}" if whole.startswith(("=", "+", "-", "@", "\t")) else whole

@@ -31,7 +31,8 @@ Csv = Annotated[
     typer.Option(
         "--csv",
         metavar="FILE|-",
-        help="CSV into this file, - for standard output: file, model, model_version, each label, flagged, error.",
+        help="CSV into this file, - for standard output: file, model, model_version, each label, flagged, error. A text"
+        " that begins with =, +, - or @ gets an apostrophe before it, lest it be a formula.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The JSON into this file too.")]

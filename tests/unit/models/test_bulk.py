@@ -1,5 +1,7 @@
 """Each file gets its record in its place, whatever happens to its neighbours."""
 
+import csv
+import io
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -205,3 +207,22 @@ def test_csv_has_the_labels_of_all_models_and_empty_cells(package: Package) -> N
         "f,other,1.0.0,0.5,,0.5,covid;x,\n"
     )
     assert csv_text([]) == "file,model,model_version,flagged,error\n"
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t"])
+def test_no_cell_of_the_csv_is_a_formula(first: str) -> None:
+    name = f"{first}cmd|x!A1.png"
+    records: list[Record] = [
+        Failure(file=name, error=f"{first}1+1"),
+        prediction(normal=1e-7) | {"file": name, "flagged": [f"{first}label"]},
+    ]  # type: ignore[list-item]
+    failed, predicted = csv.DictReader(io.StringIO(csv_text(records), newline=""))
+    assert failed["file"] == predicted["file"] == f"'{name}"
+    assert failed["error"] == f"'{first}1+1"
+    assert predicted["flagged"] == f"'{first}label"
+    assert predicted["normal"] == "1e-07"
+
+
+def test_a_return_in_a_name_ends_no_row_of_the_csv() -> None:
+    rows = list(csv.reader(io.StringIO(csv_text([Failure(file="a\rb\nc.png", error="torn")]), newline="")))
+    assert rows[1:] == [["a\\rb\nc.png", "", "", "", "torn"]]

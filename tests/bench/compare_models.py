@@ -43,8 +43,8 @@ ENTRIES = (
     Entry("covid_pneumonia_mlp", "films"),
     Entry("covid_cxr_vgg16", "films", ("--backbone-weights", "none"), "backbone of random weights"),
     Entry("tuberculosis_vgg16", "films", ("--backbone-weights", "none"), "backbone of random weights"),
-    Entry("tuberculosis_cnn", "films", ("--epochs", "2"), "2 of 30 epochs"),
-    Entry("pneumonia_small_vgg", "films", ("--epochs", "6"), "6 of 60 epochs"),
+    Entry("tuberculosis_cnn", "films", ("--epochs", "1"), "1 of 30 epochs"),
+    Entry("pneumonia_small_vgg", "films", ("--epochs", "4"), "4 of 60 epochs"),
     Entry("chest_ct_covid", "slices", ("--backbone-weights", "{lite0}")),
     Entry("covid_ct_mlp", "slices"),
 )
@@ -81,14 +81,19 @@ def trained(entry: Entry, asked: argparse.Namespace) -> Path:
     """Return the package of a row; it is trained where it is not there."""
     shipped = ROOT / "models" / "packages" / entry.recipe
     for folder in (asked.work / entry.recipe, shipped):
-        versions = sorted(folder.glob("*/card.json"))
+        versions = sorted(folder.glob("*/card.json"), key=version_of)
         if versions:
             return versions[-1].parent
     options = [str(asked.lite0) if option == "{lite0}" else option for option in entry.options]
     data = {"films": asked.films, "slices": asked.slices}[entry.data]
     command = [sys.executable, "-m", "worker.cli", "models", "train", entry.recipe, "--data", str(data)]
     subprocess.run([*command, "--out", str(asked.work), *options], cwd=ROOT, check=True)
-    return max((asked.work / entry.recipe).glob("*/card.json")).parent
+    return max((asked.work / entry.recipe).glob("*/card.json"), key=version_of).parent
+
+
+def version_of(card: Path) -> tuple[int, ...]:
+    """Return the version of a package by the path of its card, as numbers."""
+    return tuple(int(part) for part in card.parent.name.split("."))
 
 
 def row_of(entry: Entry, package: Path) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def _walked(root: Path, failures: list[Failure]) -> Iterator[Path]:
         for name in files:
             file = Path(folder, name)
             # a link that leads nowhere, and what cannot be looked at, is kept: whoever opens it says what is wrong
-            if not name.startswith(".") and (file.is_symlink() or _holds(file.is_file, otherwise=True)):
+            if not name.startswith(".") and (
+                _holds(file.is_symlink, otherwise=True) or _holds(file.is_file, otherwise=True)
+            ):
                 yield file
 
 

@@ -58,12 +58,12 @@ def evaluate(
     from worker.commands.model_files import FilmReader
 
     chosen = _split(split)
-    for path, option in ((output, "--out"), (report, "--report")):
-        if path is not None:
-            need_target(path, option)
     asked: Sequence[float] = sensitivity or ()
     evaluated_at = datetime.now(UTC).replace(microsecond=0)
     with explained(), ExitStack() as stack:
+        for path, option in ((output, "--out"), (report, "--report")):
+            if path is not None:
+                need_target(path, option)
         settings = model_settings()
         package = find_package(bootstrap.model_registry(settings), model)
         card = package.card

@@ -79,10 +79,10 @@ CHEST_CT_COVID = TrainingRecipe(
     labels=(NON_COVID, COVID),
     frame_policy="middle",
     hyper_parameters=HyperParameters(
-        epochs=40,
+        epochs=20,
         batch_size=32,
         learning_rate=6e-4,
-        patience=10,
+        patience=8,
         optimizer="adamw",
         weight_decay=1e-3,
         clip_norm=1.0,
@@ -113,7 +113,7 @@ CHEST_CT_COVID = TrainingRecipe(
         " on scanners and reconstructions of other hospitals; measure it on your own before anybody relies on it.",
         "It looks at one slice at a time and knows nothing of its neighbours.",
         "Thresholds were chosen slice by slice, but a series is flagged by the mean of its highest tenth: how often a"
-        " study with COVID-19 is flagged was not measured, since the data set holds few slices of each patient.",
+        " study with the finding is flagged was not measured.",
     ),
     window=LUNG_WINDOW,
 )

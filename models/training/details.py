@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from models.card import Card, Interval, Part
 from models.training.calibrate import threshold_for_sensitivity, untempered
 from models.training.curves import LabelCurves, label_curves
-from models.training.evaluate import BOOTSTRAP_ROUNDS, Scored, by_age_group, by_source, told_apart
+from models.training.evaluate import BOOTSTRAP_ROUNDS, Scored, by_age_group, by_source, confusion_of, told_apart
 from models.training.figures import BINS, Array, Sample, interval, patient_weights
 
 SMALL = 20
@@ -70,12 +69,21 @@ class Reliability(Part):
 
 
 class PartFigures(Part):
-    """Figures of a part of the set; of a label only where enough films have it and enough do not."""
+    """Figures of a part of the set; of a label only where enough films have it and enough do not.
+
+    `confusion`: a row a true label, a column a most probable one.
+    """
 
     images: Annotated[int, Field(ge=1)]
     patients: Annotated[int, Field(ge=1)]
     enough: bool
+    loss: Interval
+    calibration_error: Interval
+    confusion: tuple[tuple[int, ...], ...]
     macro_auroc: Interval | None
+    precision: dict[str, Interval]
+    recall: dict[str, Interval]
+    f1: dict[str, Interval]
     sensitivity: dict[str, Interval]
     specificity: dict[str, Interval]
 
@@ -219,15 +227,19 @@ def _part(card: Card, part: Scored, rounds: int, seed: int) -> PartFigures:
     told = [i for i in range(len(card.labels)) if told_apart(part.targets, i)]
     flagging = sample.flagging(weights, [label.threshold for label in card.labels])
     findings = {card.labels[i].name: i for i in told if card.labels[i].finding}
+    called = {card.labels[i].name: i for i in told}
+    figures = sample.figures(weights)
     return PartFigures(
         images=len(part.films),
         patients=len(set(part.patients)),
         enough=len(part.films) >= SMALL,
-        macro_auroc=interval(_mean_of(sample, weights, told)) if told else None,
+        loss=interval(figures.loss),
+        calibration_error=interval(figures.calibration_error),
+        confusion=confusion_of(sample, len(part.films)),
+        macro_auroc=interval(figures.auroc[:, told].mean(axis=1)) if told else None,
+        precision={name: interval(figures.precision[:, i]) for name, i in called.items()},
+        recall={name: interval(figures.recall[:, i]) for name, i in called.items()},
+        f1={name: interval(figures.f1[:, i]) for name, i in called.items()},
         sensitivity={name: interval(flagging.sensitivity[:, i]) for name, i in findings.items()},
         specificity={name: interval(flagging.specificity[:, i]) for name, i in findings.items()},
     )
-
-
-def _mean_of(sample: Sample, weights: Array, labels: list[int]) -> NDArray[np.float64]:
-    return np.asarray(sample.figures(weights).auroc[:, labels].mean(axis=1))

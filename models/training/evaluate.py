@@ -158,7 +158,7 @@ def measure(card: Card, scored: Scored, *, split: str, rounds: int = BOOTSTRAP_R
         labels=labels,
         by_source=_groups(card, scored, by_source(scored), rounds, seed),
         by_age_group=_groups(card, scored, by_age_group(scored), rounds, seed),
-        confusion=_counts(sample, len(scored.films)),
+        confusion=confusion_of(sample, len(scored.films)),
         bootstrap=f"95 % percentile intervals, {rounds} rounds over patients, seed {seed}",
     )
 
@@ -193,7 +193,7 @@ def _groups(
 def _group(card: Card, part: Scored, rounds: int, seed: int) -> Group:
     sample = Sample(part.targets, part.probabilities, card.output)
     figures = sample.figures(patient_weights(part.patients, rounds, seed))
-    confusion = _counts(sample, len(part.films))
+    confusion = confusion_of(sample, len(part.films))
     told = {i: told_apart(part.targets, i) for i in set(part.targets.tolist())}
     return Group(
         images=len(part.films),
@@ -208,6 +208,6 @@ def _group(card: Card, part: Scored, rounds: int, seed: int) -> Group:
     )
 
 
-def _counts(sample: Sample, films: int) -> tuple[tuple[int, ...], ...]:
+def confusion_of(sample: Sample, films: int) -> tuple[tuple[int, ...], ...]:
     """Count films: a row a true label, a column a most probable one."""
     return tuple(tuple(int(count) for count in row) for row in sample.confusion(np.ones((1, films)))[0])

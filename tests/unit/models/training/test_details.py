@@ -176,5 +176,18 @@ def test_parts_that_are_too_small_say_so(details: Details) -> None:
     assert set(details.by_age_group) == {"adult"}
 
 
+def test_a_part_has_the_figures_of_the_whole(details: Details) -> None:
+    rows = np.asarray([film.source == "x" for film in SCORED.films])
+    part, found = details.by_source["x"], SCORED.probabilities[rows]
+    targets, chosen = SCORED.targets[rows], found.argmax(axis=1)
+    kinds = list(range(len(CARD.labels)))
+    assert np.array_equal(part.confusion, metrics.confusion_matrix(targets, chosen, labels=kinds))
+    assert part.loss.value == pytest.approx(metrics.log_loss(targets, found, labels=kinds), abs=1e-3)
+    assert part.calibration_error.value is not None
+    assert 0 < part.calibration_error.value < 1
+    f1 = metrics.f1_score(targets, chosen, labels=kinds, average=None)
+    assert [part.f1[label.name].value for label in CARD.labels] == pytest.approx(list(f1), abs=1e-4)
+
+
 def test_it_is_json(details: Details) -> None:
     assert Details.model_validate(json.loads(details.model_dump_json())) == details

@@ -123,6 +123,9 @@ def train(
         line_out(f"written: {package.path}")
         if output is None:
             say_changes(own, package)
+        else:
+            line_out(f"next: firstread models evaluate {package.path} --data {data} --report report.html")
+            line_out(f"      firstread models add {package.path}")
 
 
 def _itself(dataset: "Dataset") -> "Dataset":

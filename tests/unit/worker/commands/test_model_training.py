@@ -100,6 +100,7 @@ def test_a_package_of_the_next_version_is_made(films: Path, tmp_path: Path) -> N
     for said in ("images (patients)", balance, "version 1.0.0", "epoch 2 of 2: loss", "best epoch", "peak memory"):
         assert said in shown
     assert f"written: {tmp_path / RECIPE.name / '1.0.0'}" in result.stdout
+    assert f"firstread models add {tmp_path / RECIPE.name / '1.0.0'}\n" in result.stdout
     assert broken_off(tmp_path) == []
     card = called("train", RECIPE.name, "--data", films, "--out", tmp_path, *QUICK)
     assert (card["version"], card["training"]["seed"]) == ("1.1.0", 1)

@@ -1,6 +1,6 @@
 """Every recipe trained and measured on the same films, here, by the commands a user has: the table of the README.
 
-    python tests/bench/compare_models.py --films CXR --slices CT --lite0 efficientnet-lite0-57934424.pth --work DIR
+    python tests/bench/compare_models.py --films CXR --slices CT --lite0 PATH --squeezenet PATH --work DIR
 
 Each model is trained by `firstread models train` unless its package lies in DIR already, so that a run that was broken
 off goes on. What costs too long on two processor cores is trained for fewer epochs, and the table says so. The result
@@ -34,12 +34,16 @@ class Entry:
     def command(self) -> str:
         """As a user types it."""
         names = {"films": "FILMS", "slices": "SLICES"}
-        options = " ".join(option.replace("{lite0}", "efficientnet-lite0-57934424.pth") for option in self.options)
+        options = " ".join(FILES.get(option, option) for option in self.options)
         return f"firstread models train {self.recipe} --data {names[self.data]} {options}".strip()
 
 
+FILES = {"{lite0}": "efficientnet-lite0-57934424.pth", "{squeezenet}": "squeezenet_v1.1_imagenet_notop.h5"}
+"""Backbone weights, as a user has them."""
+
 ENTRIES = (
     Entry("chest_xray_triage", "films", ("--backbone-weights", "{lite0}")),
+    Entry("chest_xray_squeezenet", "films", ("--backbone-weights", "{squeezenet}")),
     Entry("covid_pneumonia_mlp", "films"),
     Entry("covid_cxr_vgg16", "films", ("--backbone-weights", "none"), "backbone of random weights"),
     Entry("tuberculosis_vgg16", "films", ("--backbone-weights", "none"), "backbone of random weights"),
@@ -55,7 +59,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=Path)
     parser.add_argument("--slices", type=Path)
-    parser.add_argument("--lite0", type=Path)
+    parser.add_argument("--lite0", type=Path, help=FILES["{lite0}"])
+    parser.add_argument("--squeezenet", type=Path, help=FILES["{squeezenet}"])
     parser.add_argument("--work", type=Path, help="where packages are made, and found again")
     parser.add_argument("--only", action="append", help="a recipe; may be given again")
     parser.add_argument("--table", action="store_true", help="print the table of the last result")
@@ -63,8 +68,8 @@ def main() -> None:
     if asked.table:
         print(table(json.loads(RESULT.read_text(encoding="utf-8"))))
         return
-    if not (asked.films and asked.slices and asked.lite0 and asked.work):
-        parser.error("--films, --slices, --lite0 and --work, or --table")
+    if not (asked.films and asked.slices and asked.lite0 and asked.squeezenet and asked.work):
+        parser.error("--films, --slices, --lite0, --squeezenet and --work, or --table")
     known = json.loads(RESULT.read_text(encoding="utf-8"))["models"] if RESULT.exists() else []
     rows = {row["recipe"]: row for row in known}
     for entry in ENTRIES:
@@ -84,7 +89,8 @@ def trained(entry: Entry, asked: argparse.Namespace) -> Path:
         versions = sorted(folder.glob("*/card.json"), key=version_of)
         if versions:
             return versions[-1].parent
-    options = [str(asked.lite0) if option == "{lite0}" else option for option in entry.options]
+    files = {"{lite0}": asked.lite0, "{squeezenet}": asked.squeezenet}
+    options = [str(files.get(option, option)) for option in entry.options]
     data = {"films": asked.films, "slices": asked.slices}[entry.data]
     command = [sys.executable, "-m", "worker.cli", "models", "train", entry.recipe, "--data", str(data)]
     subprocess.run([*command, "--out", str(asked.work), *options], cwd=ROOT, check=True)

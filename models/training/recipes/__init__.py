@@ -2,7 +2,7 @@
 
 from models.errors import RecipeError
 from models.training.recipes.covid import COVID_CT_MLP, COVID_CXR_VGG16, COVID_PNEUMONIA_MLP
-from models.training.recipes.flagships import CHEST_CT_COVID, CHEST_XRAY_TRIAGE
+from models.training.recipes.flagships import CHEST_CT_COVID, CHEST_XRAY_SQUEEZENET, CHEST_XRAY_TRIAGE
 from models.training.recipes.pneumonia import PNEUMONIA_SMALL_VGG
 from models.training.recipes.recipe import Build, LabelPlan, TrainingRecipe
 from models.training.recipes.tuberculosis import TUBERCULOSIS_CNN, TUBERCULOSIS_VGG16
@@ -13,6 +13,7 @@ TRAINING_RECIPES: dict[str, TrainingRecipe] = {
     recipe.name: recipe
     for recipe in (
         CHEST_XRAY_TRIAGE,
+        CHEST_XRAY_SQUEEZENET,
         CHEST_CT_COVID,
         COVID_CT_MLP,
         COVID_CXR_VGG16,

@@ -1,8 +1,9 @@
 """The project's own classifiers: what helps, from wherever it was published."""
 
+from dataclasses import replace
 from typing import Any
 
-from models.architectures import efficientnet_lite
+from models.architectures import efficientnet_lite, squeezenet
 from models.architectures.weights import BackboneWeights
 from models.card import Input
 from models.training.hyperparameters import HyperParameters
@@ -13,6 +14,10 @@ from models.training.recipes.recipe import TrainingRecipe
 
 def _efficientnet(rows: int, columns: int, channels: int, units: int, backbone_weights: BackboneWeights) -> Any:
     return efficientnet_lite.build(rows, columns, channels, units, backbone_weights)
+
+
+def _squeezenet(rows: int, columns: int, channels: int, units: int, backbone_weights: BackboneWeights) -> Any:
+    return squeezenet.build(rows, columns, channels, units, backbone_weights=backbone_weights)
 
 
 EFFICIENTNET = (
@@ -66,6 +71,20 @@ CHEST_XRAY_TRIAGE = TrainingRecipe(
         " films of other hospitals; measure it on your own films before anybody relies on it.",
     ),
 )
+
+CHEST_XRAY_SQUEEZENET = replace(
+    CHEST_XRAY_TRIAGE,
+    name="chest_xray_squeezenet",
+    title="Chest film: normal, pneumonia, COVID-19 or tuberculosis, by the network that was the first",
+    architecture="squeezenet",
+    reference="Iandola et al., SqueezeNet, arXiv:1602.07360 (2016), version 1.1",
+    build=_squeezenet,
+    hyper_parameters=replace(
+        CHEST_XRAY_TRIAGE.hyper_parameters, epochs=24, learning_rate=3e-4, weight_decay=1e-4, mixup=0.0
+    ),
+    default_for=(),
+)
+"""What the flagship is measured against: the same films, augmentation and balance, and every weight trained."""
 
 CHEST_CT_COVID = TrainingRecipe(
     name="chest_ct_covid",

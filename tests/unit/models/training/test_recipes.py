@@ -18,7 +18,7 @@ RECIPES = pytest.mark.parametrize("recipe", TRAINING_RECIPES.values(), ids=lambd
 SMALL_SIDE = {"covid_cxr_vgg16": 128, "tuberculosis_cnn": 32, "tuberculosis_vgg16": 32}
 """The smallest round size that a network takes; others take 64."""
 
-BACKBONES = {"chest_xray_triage", "chest_ct_covid", "covid_cxr_vgg16", "tuberculosis_vgg16"}
+BACKBONES = {"chest_xray_triage", "chest_xray_squeezenet", "chest_ct_covid", "covid_cxr_vgg16", "tuberculosis_vgg16"}
 
 ARTICLES = {
     "covid_ct_mlp": ("unit_columns", (100, 100, 1), "softmax", ("non-covid", "covid")),
@@ -59,7 +59,7 @@ def test_an_articles_recipe_is_as_published(name: str) -> None:
 def test_the_projects_own_are_the_only_ones_chosen_by_themselves() -> None:
     chosen = {name: recipe.default_for for name, recipe in TRAINING_RECIPES.items() if recipe.default_for}
     assert chosen == {"chest_xray_triage": ("CR", "DX", "RG"), "chest_ct_covid": ("CT",)}
-    assert set(TRAINING_RECIPES) == {*ARTICLES, *chosen}
+    assert set(TRAINING_RECIPES) == {*ARTICLES, *chosen, "chest_xray_squeezenet"}
 
 
 @RECIPES

@@ -86,9 +86,10 @@ def verify(
         print_json(results)
     for result in [] if as_json else results:
         name = f"{result['model']}@{result['model_version']}" if "model" in result else result["path"]
-        golden = f"golden image within {result['difference']:.1e} of {result['tolerance']:g}" if result["ok"] else ""
-        line = f"{name}: {'ok' if result['ok'] else 'FAILED'}, {result['error'] or golden}"
-        line_out(line)
+        if result["ok"]:
+            line_out(f"{name}: ok, golden image off by {result['difference']:.1e}, {result['tolerance']:g} allowed")
+        else:
+            line_out(f"{name}: FAILED, {result['error']}")
     if not results:
         say("no model package is installed")
     if not results or not all(result["ok"] for result in results):

@@ -63,7 +63,7 @@ def test_add_installs_what_stands_its_check(added: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("FIRSTREAD_MODELS_DIR", str(tmp_path / "own models"))
     result = call("add", added)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "own models" / "our_own" / "1.0.0" / "model.keras").is_file()
+    assert (tmp_path / "own models" / "our_own" / "2.0.0" / "model.keras").is_file()
     assert {MODEL, "our_own"} <= {item["model"] for item in called("list")}
     again = call("add", added)
     assert again.exit_code == 1

@@ -28,13 +28,13 @@ def strike_at_the_marked_one(fault: str, witness: Path) -> None:
 
     read = PixelReader.read
 
-    def faulty_read(self: PixelReader, path: Path, frame_policy: str) -> Any:
+    def faulty_read(self: PixelReader, path: Path, *how: Any) -> Any:
         if MARK.encode() in path.read_bytes():
             strike(witness)
             if fault == "poison":
                 os.kill(os.getpid(), signal.SIGKILL)
             signal.pause()
-        return read(self, path, frame_policy)
+        return read(self, path, *how)
 
     PixelReader.read = faulty_read  # type: ignore[method-assign]
 

@@ -94,13 +94,15 @@ class Identity:
 class Run:
     """How far a run is.
 
-    `learnt` are the batches learnt of the epoch after those of the history; `facts` whatever else is kept of it.
+    `learnt` are the batches learnt of the epoch after those of the history; `kept` the layers whose weights stay as
+    they began; `facts` whatever else is kept of it.
     """
 
     identity: Identity
     history: tuple[Epoch, ...] = ()
     learnt: tuple[Batch, ...] = ()
     seconds: float = 0.0
+    kept: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -133,6 +135,7 @@ class Checkpoints:
             "history": [epoch.as_dict() for epoch in run.history],
             "learnt": run.learnt,
             "seconds": run.seconds,
+            "kept": run.kept,
             "facts": dict(run.facts),
         }
         arrays = {f"{LEARNER}{name}": array for name, array in learner.arrays().items()}
@@ -168,6 +171,7 @@ class Checkpoints:
                 history=tuple(Epoch(**epoch) for epoch in about["history"]),
                 learnt=tuple((loss, accuracy, films) for loss, accuracy, films in about["learnt"]),
                 seconds=about["seconds"],
+                kept=tuple(about["kept"]),
                 facts=about["facts"],
             )
 

@@ -105,7 +105,11 @@ def train(
         shape.rows, shape.columns, shape.channels, recipe.units, None if goes_on else backbone_weights
     )
     if goes_on:
+        for layer in network.layers:  # built without published weights it would train what these keep
+            layer.trainable = layer.name not in run.kept
         restore_network(network, arrays)
+    else:
+        run = replace(run, kept=tuple(layer.name for layer in network.layers if not layer.trainable))
 
     def tick(what: str, done: int, total: int) -> None:
         watch(Preparation(what, done, total))

@@ -17,7 +17,7 @@ from models.training.feed import prepared_films
 from models.training.history import Epoch, Preparation, Step, best_of, is_over
 from models.training.objective import balanced_loss, raw_probabilities
 from models.training.recipes import TrainingRecipe
-from models.training.train import Fit, train
+from models.training.train import Fit, StoppedError, train
 
 Films = Callable[[], Dataset]
 
@@ -227,3 +227,32 @@ def test_the_validation_loss_weighs_classes_the_same() -> None:
         assert accuracy == pytest.approx(2 / 3)
     apart, _ = balanced_loss(np.array([[0.9, 0.5]], np.float32), np.array([0]), weights, "sigmoid")
     assert apart == pytest.approx((-np.log(0.9) - np.log(0.5)) / 2, rel=1e-5)
+
+
+def test_layers_that_were_kept_are_kept_where_a_run_goes_on(
+    tiny_recipe: TrainingRecipe, films: Films, tmp_path: Path
+) -> None:
+    def build(rows: int, columns: int, channels: int, units: int, weights: Any) -> Any:
+        keras, _ = load_backend()
+        image = keras.Input((rows, columns, channels))
+        first = keras.layers.Conv2D(8, 5, strides=2, activation="relu", name="first", trainable=weights is None)
+        x = keras.layers.GlobalMaxPooling2D()(first(image))
+        return keras.Model(image, keras.layers.Dense(units, activation="softmax")(x))
+
+    recipe, dataset = replace(tiny_recipe, build=build), films()
+    straight = run(recipe, dataset, tmp_path / "straight", backbone_weights=Path("published"))
+    steps = list[Step]()
+    watch = {"watch": lambda event: steps.append(event) if isinstance(event, Step) else None}
+    with pytest.raises(StoppedError):
+        run(
+            recipe,
+            dataset,
+            tmp_path / "broken",
+            backbone_weights=Path("published"),
+            stop=lambda: len(steps) > 5,
+            **watch,
+        )
+    again = run(recipe, dataset, tmp_path / "broken", backbone_weights=None)
+    assert [epoch.val_loss for epoch in again.history] == pytest.approx(
+        [epoch.val_loss for epoch in straight.history], abs=1e-4
+    )

@@ -25,6 +25,23 @@ EFFICIENTNET = (
 )
 
 
+HYPER_PARAMETERS = HyperParameters(
+    epochs=20,
+    batch_size=32,
+    learning_rate=6e-4,
+    patience=8,
+    optimizer="adamw",
+    weight_decay=1e-3,
+    clip_norm=1.0,
+    schedule="cosine",
+    warmup_epochs=1.0,
+    label_smoothing=0.05,
+    mixup=0.2,
+    average_decay=0.98,
+    balance="sources",
+    augmentation="triage",
+)
+
 CHEST_XRAY_TRIAGE = TrainingRecipe(
     name="chest_xray_triage",
     title="Chest film: normal, pneumonia, COVID-19 or tuberculosis",
@@ -36,22 +53,7 @@ CHEST_XRAY_TRIAGE = TrainingRecipe(
     output="softmax",
     labels=(NORMAL, PNEUMONIA, COVID, TUBERCULOSIS),
     frame_policy="first",
-    hyper_parameters=HyperParameters(
-        epochs=20,
-        batch_size=32,
-        learning_rate=6e-4,
-        patience=8,
-        optimizer="adamw",
-        weight_decay=1e-3,
-        clip_norm=1.0,
-        schedule="cosine",
-        warmup_epochs=1.0,
-        label_smoothing=0.05,
-        mixup=0.2,
-        average_decay=0.98,
-        balance="sources",
-        augmentation="triage",
-    ),
+    hyper_parameters=HYPER_PARAMETERS,
     rollup="max",
     sensitivity=0.90,
     highest_threshold=0.5,
@@ -79,9 +81,7 @@ CHEST_XRAY_SQUEEZENET = replace(
     architecture="squeezenet",
     reference="Iandola et al., SqueezeNet, arXiv:1602.07360 (2016), version 1.1",
     build=_squeezenet,
-    hyper_parameters=replace(
-        CHEST_XRAY_TRIAGE.hyper_parameters, epochs=24, learning_rate=3e-4, weight_decay=1e-4, mixup=0.0
-    ),
+    hyper_parameters=replace(HYPER_PARAMETERS, epochs=24, learning_rate=3e-4, weight_decay=1e-4, mixup=0.0),
     default_for=(),
 )
 """What the flagship is measured against: the same films, augmentation and balance, and every weight trained."""
@@ -97,22 +97,7 @@ CHEST_CT_COVID = TrainingRecipe(
     output="softmax",
     labels=(NON_COVID, COVID),
     frame_policy="middle",
-    hyper_parameters=HyperParameters(
-        epochs=20,
-        batch_size=32,
-        learning_rate=6e-4,
-        patience=8,
-        optimizer="adamw",
-        weight_decay=1e-3,
-        clip_norm=1.0,
-        schedule="cosine",
-        warmup_epochs=1.0,
-        label_smoothing=0.05,
-        mixup=0.2,
-        average_decay=0.98,
-        balance="sources",
-        augmentation="triage",
-    ),
+    hyper_parameters=HYPER_PARAMETERS,
     rollup="top_tenth",
     sensitivity=0.90,
     highest_threshold=0.5,

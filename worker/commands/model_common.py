@@ -14,7 +14,7 @@ from models.errors import ModelError, NotInstalledError, RecipeError
 from models.registry import Package
 from worker import bootstrap
 from worker.commands.model_views import change_lines
-from worker.commands.output import err, out
+from worker.commands.output import complain, err, say
 from worker.config import Settings, load_settings
 from worker.errors import FirstreadError, SettingsError
 from worker.logs import configure_logs
@@ -43,27 +43,17 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (SettingsError, NotInstalledError, RecipeError) as error:
-        say(str(error))
+        complain(str(error))
         raise typer.Exit(2) from None
     except (FirstreadError, ModelError) as error:
-        say(str(error))
+        complain(str(error))
         raise typer.Exit(1) from None
     except BrokenPipeError:
         raise  # whoever read the output has enough of it, which is no error
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
-        say(f"{where}{error.strerror or error}".encode("utf-8", "backslashreplace").decode("utf-8"))
+        complain(f"{where}{error.strerror or error}".encode("utf-8", "backslashreplace").decode("utf-8"))
         raise typer.Exit(1) from None
-
-
-def say(text: str) -> None:
-    """Write an error, as it stands, on standard error."""
-    err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
-
-
-def line_out(text: str) -> None:
-    """Write a line, as it stands, on standard output."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def bar(stack: ExitStack, what: str) -> Callable[[int, int], None]:
@@ -79,4 +69,4 @@ def say_changes(settings: Settings, package: Package) -> None:
     """Say what the installation of a package changes about where films go."""
     installed = bootstrap.model_registry(settings).packages()
     for line in change_lines(package, installed, bootstrap.model_router(settings).routes):
-        line_out(line)
+        say(line)

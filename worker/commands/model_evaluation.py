@@ -12,10 +12,10 @@ import typer
 from models.folders import find_package
 from models.registry import Package
 from worker import bootstrap
-from worker.commands.model_common import Data, Json, Threads, bar, explained, line_out, model_settings, say
+from worker.commands.model_common import Data, Json, Threads, bar, explained, model_settings
 from worker.commands.model_results import json_text, need_target, printable, write_private
 from worker.commands.model_views import metrics_page, thresholds_table
-from worker.commands.output import out, print_json
+from worker.commands.output import complain, out, print_json, say
 
 if TYPE_CHECKING:
     from models.training.dataset import Dataset
@@ -113,12 +113,12 @@ def evaluate(
         print_json(result)
         return
     for line in dataset.notes:
-        line_out(line)
+        say(line)
     out.print(metrics_page(card, metrics), highlight=False)
     if asked:
         out.print(thresholds_table(details.operating_points), highlight=False)
     if report is not None:
-        line_out(f"written: {report}" + ("" if no_images else "; it holds films of patients and stays with you"))
+        say(f"written: {report}" + ("" if no_images else "; it holds films of patients and stays with you"))
 
 
 def _split(text: str) -> "Asked":
@@ -141,5 +141,5 @@ def _warned(package: Package, dataset: "Dataset", split: "Asked") -> tuple["Data
     note = note_of(seen, len(films), split)
     if note is None:
         return dataset, seen
-    say(note)
+    complain(note)
     return replace(dataset, notes=(*dataset.notes, note)), seen

@@ -14,8 +14,9 @@ from models.overlay import CAVEAT, NOTHING, Legend, overlay
 from models.preprocessing import FloatArray, field_of_view
 from models.registry import Package
 from worker import bootstrap
-from worker.commands.model_common import Json, explained, line_out, model_settings
+from worker.commands.model_common import Json, explained, model_settings
 from worker.commands.model_results import json_text, need_target, printable, write_private
+from worker.commands.output import say
 from worker.config import Settings
 
 
@@ -82,8 +83,8 @@ def explain(
         print(json_text(result))
     else:
         empty = f" {NOTHING}" if result["empty"] else ""
-        line_out(printable(f"{output}: {_title(result)}; {_how(result)}.{empty}"))
-        line_out(CAVEAT)
+        say(printable(f"{output}: {_title(result)}; {_how(result)}.{empty}"))
+        say(CAVEAT)
 
 
 def _opened(file: Path, model: str | None, settings: Settings) -> tuple[Package, FloatArray]:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from worker.commands.model_common import Json, explained, line_out, model_settings
-from worker.commands.output import print_json
+from worker.commands.model_common import Json, explained, model_settings
+from worker.commands.output import print_json, say
 
 
 def template(
@@ -38,5 +38,5 @@ def pack(
     if as_json:
         print_json({"model": package.card.name, "model_version": package.card.version, "path": str(package.path)})
         return
-    line_out(f"{package.identifier} packed: {package.path}")
-    line_out(f"firstread models add {package.path}   installs it")
+    say(f"{package.identifier} packed: {package.path}")
+    say(f"firstread models add {package.path}   installs it")

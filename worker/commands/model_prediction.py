@@ -12,10 +12,10 @@ from models.card import Card
 from models.folders import find_package
 from models.registry import Package
 from worker import bootstrap
-from worker.commands.model_common import Json, bar, explained, line_out, model_settings, say
+from worker.commands.model_common import Json, bar, explained, model_settings
 from worker.commands.model_results import json_text, need_target, printable, write_private
 from worker.commands.model_views import prediction_table
-from worker.commands.output import out
+from worker.commands.output import complain, out, say
 
 STANDARD_OUTPUT = Path("-")
 
@@ -67,7 +67,7 @@ def predict_files(
         out.print(prediction_table(records), highlight=False)
     else:
         written = ", ".join(str(file) for file in (json_file, csv_file) if file is not None)
-        line_out(f"{len(records)} records written: {written}")
+        say(f"{len(records)} records written: {written}")
     _end(records, cards, as_record=as_record)
 
 
@@ -128,13 +128,13 @@ def _end(records: Sequence[Record], cards: dict[str, Card], *, as_record: bool) 
             for label in record["flagged"]:
                 if label != named:
                     probability = record["probabilities"][label]
-                    say(printable(f"{record['file']}: {label} is flagged all the same ({probability:.3f})"))
+                    complain(printable(f"{record['file']}: {label} is flagged all the same ({probability:.3f})"))
     bad = [record for record in records if "error" in record]
     if bad:
-        say(f"{len(bad)} of {len(records)} without a prediction:")
+        complain(f"{len(bad)} of {len(records)} without a prediction:")
     for record in bad:
-        say(printable(f"  {record['file']}: {record['error']}"))
+        complain(printable(f"  {record['file']}: {record['error']}"))
     if not records:
-        say("no files there")
+        complain("no files there")
     if bad or not records:
         raise typer.Exit(1)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker import bootstrap
-from worker.commands.model_common import Data, Json, Threads, explained, line_out, model_settings, say_changes
+from worker.commands.model_common import Data, Json, Threads, explained, model_settings, say_changes
 from worker.commands.model_training_folds import cross_validation, show_folds
 from worker.commands.model_training_plan import DEFAULT_SEED, Asked, changes, new_run, resumed_run
 from worker.commands.model_training_run import run_to_package, show_films
 from worker.commands.model_views import card_page
-from worker.commands.output import err, out, print_json
+from worker.commands.output import out, print_json, say, tell
 
 if TYPE_CHECKING:
     from models.training.dataset import Dataset
@@ -94,7 +94,7 @@ def train(
         chosen = find_recipe(recipe)
         asked = Asked(chosen, given, seed, backbone_weights, tuple(limitation or ()))
         if not set_threads(threads):
-            err.print("the number of threads of the network is fixed already; --threads holds for the films alone")
+            tell("the number of threads of the network is fixed already; --threads holds for the films alone")
         read = stack.enter_context(FilmReader(own, chosen.frame_policy, chosen.window)).read
         if folds:
             load = partial(load_dataset, data, chosen.label_names, folds=folds)
@@ -120,12 +120,12 @@ def train(
         print_json(package.card.model_dump(mode="json"))
     else:
         out.print(card_page(package.card), highlight=False)
-        line_out(f"written: {package.path}")
+        say(f"written: {package.path}")
         if output is None:
             say_changes(own, package)
         else:
-            line_out(f"next: firstread models evaluate {package.path} --data {data} --report report.html")
-            line_out(f"      firstread models add {package.path}")
+            say(f"next: firstread models evaluate {package.path} --data {data} --report report.html")
+            say(f"      firstread models add {package.path}")
 
 
 def _itself(dataset: "Dataset") -> "Dataset":

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from worker.commands.model_common import line_out, say
 from worker.commands.model_training_plan import Asked
 from worker.commands.model_training_run import INTERRUPTED, show_films, until_interrupted
-from worker.commands.model_training_views import fold_line, folds_table, tell
-from worker.commands.output import err, out, print_json
+from worker.commands.model_training_views import fold_line, folds_table
+from worker.commands.output import complain, err, out, print_json, say, tell
 
 if TYPE_CHECKING:
     from models.training.checkpoint import Checkpoints
@@ -72,7 +71,7 @@ def cross_validation(
     with until_interrupted() as stop:
 
         def fit(dataset: "Dataset", checkpoints: "Checkpoints") -> "Fit":
-            err.print(f"fold {names[len(done)]}, {len(done) + 1} of {len(datasets)}", markup=False, highlight=False)
+            tell(f"fold {names[len(done)]}, {len(done) + 1} of {len(datasets)}")
             show_films(dataset)
             refuse_too_few(dataset)
             with TrainingProgress(err) as progress:
@@ -95,7 +94,7 @@ def cross_validation(
                 tell(fold_line(fold))
         except (StoppedError, KeyboardInterrupt):
             where = f"stopped in fold {len(done) + 1} of {len(datasets)}"
-            say(f"{where}; of the finished ones:" if done else f"{where}; no fold was finished")
+            complain(f"{where}; of the finished ones:" if done else f"{where}; no fold was finished")
             if done:
                 err.print(folds_table(done), highlight=False)
             raise typer.Exit(INTERRUPTED) from None
@@ -109,4 +108,4 @@ def show_folds(found: CrossValidation, *, as_json: bool) -> None:
         return
     out.print(folds_table(found.folds), highlight=False)
     for note in found.notes:
-        line_out(note)
+        say(note)

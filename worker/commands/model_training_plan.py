@@ -9,7 +9,7 @@ import typer
 
 from models.architectures.weights import BackboneWeights
 from models.registry import Registry, sha256_of
-from worker.commands.model_training_views import tell
+from worker.commands.output import tell
 
 if TYPE_CHECKING:
     from models.training.hyperparameters import HyperParameters

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from models.registry import Package
-from worker.commands.model_common import bar, say
+from worker.commands.model_common import bar
 from worker.commands.model_training_plan import Plan
-from worker.commands.model_training_views import balance_table, end_line, tell
-from worker.commands.output import err
+from worker.commands.model_training_views import balance_table, end_line
+from worker.commands.output import complain, err, tell
 
 if TYPE_CHECKING:
     from models.training.dataset import Dataset, ReadImage
@@ -78,7 +78,7 @@ def run_to_package(
                 watch=bar(stack, "evaluating"),
             )
         except (StoppedError, KeyboardInterrupt) as stopped:
-            say(str(stopped) or "stopped")
+            complain(str(stopped) or "stopped")
             _say_what_is_left(plan.folder, command)
             raise typer.Exit(INTERRUPTED) from None
         return plan.folder.finish()
@@ -116,7 +116,7 @@ def until_interrupted() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        say("stopping after this step; Ctrl-C once more stops at once")
+        complain("stopping after this step; Ctrl-C once more stops at once")
 
     before = signal.signal(signal.SIGINT, note)
     try:
@@ -129,10 +129,10 @@ def _say_what_is_left(folder: "RunFolder", command: str) -> None:
     from models.training.history import best_of
 
     if not folder.checkpoints.there():
-        say("nothing had been learnt yet, so nothing was kept")
+        complain("nothing had been learnt yet, so nothing was kept")
         return
-    say(f"kept in {folder.path}; to go on:\n  {command}")
+    complain(f"kept in {folder.path}; to go on:\n  {command}")
     best = best_of(folder.checkpoints.run().history)
     if best:
         about = f"epoch {best.number}, the best so far, with a validation loss of {best.val_loss:.3f}"
-        say(f"to make a package of {about}:\n  {command} --finish")
+        complain(f"to make a package of {about}:\n  {command} --finish")

@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from worker.commands.output import err
-
 if TYPE_CHECKING:
     from models.training.dataset import Dataset
     from models.training.folds import Fold
     from models.training.train import Fit
-
-
-def tell(text: str) -> None:
-    """Write a line, as it stands, on standard error."""
-    err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def balance_table(dataset: "Dataset") -> Table:

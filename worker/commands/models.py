@@ -9,14 +9,14 @@ from models.errors import ModelError
 from models.folders import find_package, package_folder
 from models.registry import Package, discard_staged, install_staged, stage_package
 from worker import bootstrap
-from worker.commands.model_common import Json, explained, line_out, model_settings, say, say_changes
+from worker.commands.model_common import Json, explained, model_settings, say_changes
 from worker.commands.model_evaluation import evaluate
 from worker.commands.model_explanation import explain
 from worker.commands.model_package import pack, template
 from worker.commands.model_prediction import predict_files
 from worker.commands.model_training import train
 from worker.commands.model_views import card_page, package_table
-from worker.commands.output import out, print_json
+from worker.commands.output import complain, out, print_json, say
 
 app = typer.Typer(help="The classifiers: which there are, what they say, whether they are whole.", no_args_is_help=True)
 app.command("predict")(predict_files)
@@ -39,7 +39,7 @@ def list_models(as_json: Json = False) -> None:
         return
     out.print(package_table(packages), highlight=False)
     for item in broken:
-        say(f"broken: {item.reason}")
+        complain(f"broken: {item.reason}")
 
 
 def _summary(package: Package) -> dict[str, Any]:
@@ -87,11 +87,11 @@ def verify(
     for result in [] if as_json else results:
         name = f"{result['model']}@{result['model_version']}" if "model" in result else result["path"]
         if result["ok"]:
-            line_out(f"{name}: ok, golden image off by {result['difference']:.1e}, {result['tolerance']:g} allowed")
+            say(f"{name}: ok, golden image off by {result['difference']:.1e}, {result['tolerance']:g} allowed")
         else:
-            line_out(f"{name}: FAILED, {result['error']}")
+            say(f"{name}: FAILED, {result['error']}")
     if not results:
-        say("no model package is installed")
+        complain("no model package is installed")
     if not results or not all(result["ok"] for result in results):
         raise typer.Exit(1)
 
@@ -127,5 +127,5 @@ def add(
             discard_staged(staged)
             raise
         package = install_staged(staged, target)
-    line_out(f"{package.identifier} installed: {package.path}")
+    say(f"{package.identifier} installed: {package.path}")
     say_changes(settings, package)

@@ -17,7 +17,12 @@ err = Console(stderr=True)
 
 def say(text: str) -> None:
     """Print a line of a result as it is: nothing is folded or taken for markup."""
-    out.print(text, markup=False, soft_wrap=True)
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def tell(text: str) -> None:
+    """Print what is no result but worth knowing, as it is, on standard error."""
+    err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:

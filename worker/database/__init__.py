@@ -1,0 +1,43 @@
+"""Sole owner of the tables and of the session. SQLite (WAL, synchronous FULL) and PostgreSQL, the same on both.
+
+A study has series, a series instances; an instance has a prediction for each model version that classified it; a study
+has reports, a report a delivery for each destination. `work_item` is what is still owed; `audit_event` what was done.
+"""
+
+from worker.database.audit import AuditEvent
+from worker.database.columns import CleanText, UtcDateTime, utc_now
+from worker.database.session import Database, is_away
+from worker.database.studies import (
+    Delivery,
+    DeliveryStatus,
+    Instance,
+    InstanceStatus,
+    ModelVersion,
+    Prediction,
+    Report,
+    Series,
+    Study,
+)
+from worker.database.work import Heartbeat, WorkItem, WorkKind, WorkState
+
+__all__ = [
+    "AuditEvent",
+    "CleanText",
+    "Database",
+    "Delivery",
+    "DeliveryStatus",
+    "Heartbeat",
+    "Instance",
+    "InstanceStatus",
+    "ModelVersion",
+    "Prediction",
+    "Report",
+    "Series",
+    "Study",
+    "UtcDateTime",
+    "WorkItem",
+    "WorkKind",
+    "WorkState",
+    "is_away",
+    "utc_now",
+]

@@ -1,0 +1,80 @@
+"""What is still owed, and who is alive to do it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from worker.database.columns import CleanText, moment, text
+
+
+class WorkKind(StrEnum):
+    """What can be owed."""
+
+    INFER = "infer"
+    REPORT = "report"
+    DELIVER = "deliver"
+
+
+class WorkState(StrEnum):
+    """Where owed work stands."""
+
+    OWED = "owed"
+    LEASED = "leased"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+
+
+class WorkItem(SQLModel, table=True):
+    """Something owed. A message is only a hint; this row is the truth."""
+
+    __tablename__: ClassVar[str] = "work_item"
+    __table_args__: ClassVar[Any] = (
+        sa.UniqueConstraint("kind", "subject"),
+        # A claim walks the owed rows of its lane in order; what is done long ago is not in the index at all.
+        sa.Index(
+            "ix_work_item_owed",
+            "kind",
+            "lane",
+            "id",
+            postgresql_where=sa.text("state = 'owed'"),
+            sqlite_where=sa.text("state = 'owed'"),
+        ),
+        sa.Index(
+            "ix_work_item_leased",
+            "lease_until",
+            postgresql_where=sa.text("state = 'leased'"),
+            sqlite_where=sa.text("state = 'leased'"),
+        ),
+        sa.Index("ix_work_item_subject", "subject_id", "kind"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str
+    lane: str = text()
+    """Where it waits: `name@version` of the model for inference, the destination for delivery, else empty."""
+    subject: str
+    """What the work is about, unique for a kind: `instance 17 chest@1.0.0`, `study 3 generation 1`, `delivery 9`."""
+    subject_id: int
+    state: str = Field(default=WorkState.OWED)
+    attempts: int = Field(default=0)
+    lost_leases: int = Field(default=0)
+    """How often a worker vanished while holding it; such work is claimed singly."""
+    retries: int = Field(default=0)
+    """How often it was put off since its last success; the backoff grows with it."""
+    token: int = Field(default=0)
+    """Fencing token: grows with each claim; only the newest holder may finish the work."""
+    lease_until: datetime | None = moment(default=None)
+    not_before: datetime = moment()
+    last_error: str | None = Field(default=None, sa_type=CleanText)
+    created_at: datetime = moment()
+    finished_at: datetime | None = moment(default=None)
+
+
+class Heartbeat(SQLModel, table=True):
+    """When a service last said that it is alive and taking work."""
+
+    __tablename__: ClassVar[str] = "heartbeat"
+    service: str = Field(primary_key=True)
+    at: datetime = moment()

@@ -6,12 +6,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 
-.PHONY: help demo test env lock lint types imports unit clean
+.PHONY: help demo test soak env lock lint types imports unit clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo [ARGS='--exit' | ARGS='--scans DIR']   everything on this machine, scans pushed through it"
 	@echo "make test                                        lint, types, import rules and the whole suite"
+	@echo "make soak [ARGS='--minutes 30']                  steady load on the real stack, every process watched"
 	@echo "make env                                         the environment alone (.venv)"
 	@echo "make lock                                        renew requirements.lock from pyproject.toml (needs uv)"
 
@@ -45,6 +46,9 @@ unit: env
 
 test: lint types imports
 	$(BIN)/pytest $(ARGS)
+
+soak: env
+	$(BIN)/python -m tests.soak $(ARGS)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

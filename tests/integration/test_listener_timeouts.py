@@ -11,6 +11,8 @@ import pytest
 import structlog
 
 from dicom_listener.server import Listener, Timeouts
+from dicom_listener.tls import ServerTls
+from tests.support.certificates import Authority
 from tests.support.raw_store import (
     CT_IMAGE_STORAGE,
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -109,6 +111,37 @@ def test_a_slow_sender_is_waited_for(listener: Listener, spool: Spool) -> None:
     association.release()
     association.socket.close()
     assert data_set(spool.arrivals()[0]) == b"piece" * pieces
+
+
+@pytest.mark.parametrize("start", [b"", b"\x16\x03\x01\x02\x00"])
+def test_a_handshake_has_its_time_limit_however_its_bytes_are_spread(
+    spool: Spool, tmp_path: Path, start: bytes
+) -> None:
+    credentials = Authority(tmp_path / "ca").issue("firstread")
+    with structlog.testing.capture_logs() as told:
+        listener = Listener(
+            spool,
+            ae_title="FIRSTREAD",
+            host="127.0.0.1",
+            port=0,
+            max_associations=4,
+            max_object_bytes=1 << 20,
+            timeouts=Timeouts(handshake=0.6),
+            tls=ServerTls(credentials, verify_peer=True),
+        )
+        with listener, socket.create_connection(listener.address, timeout=0.1) as connection:
+            connection.sendall(start)
+            closed = False
+            deadline = time.monotonic() + 20
+            while not closed:
+                assert time.monotonic() < deadline, "it was not closed"
+                with contextlib.suppress(TimeoutError):
+                    if start:
+                        connection.sendall(b"\1")
+                    closed = connection.recv(100) == b""
+    assert [line["why"] for line in told if line["event"] == "tls_failed"] == [
+        "it did not complete the handshake in time"
+    ]
 
 
 def test_a_host_name_is_resolved_and_a_free_port_found(listener: Listener) -> None:

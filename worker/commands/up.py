@@ -19,6 +19,7 @@ from worker.logs import configure_logs, get_logger
 from worker.supervision.addresses import Addresses
 from worker.supervision.processes import Terminal, on_stop_signals
 from worker.supervision.supervisor import Supervisor, default_services
+from worker.tls import server_context
 
 log = get_logger(__name__)
 
@@ -37,6 +38,8 @@ def up(
     for address in check_addresses(settings):
         if not address.ok:
             raise SettingsError(f"{address.name}={address.found}; {address.fix}")
+    if settings.tls_certificate is not None:
+        server_context(settings.credentials, verify_peer=settings.tls_verify_peer)  # raises here, not in a log
     if unknown := unknown_names():
         log.warning("unknown_settings", names=unknown, todo="`firstread config` lists those there are")
     services = default_services(bootstrap.model_names(settings))

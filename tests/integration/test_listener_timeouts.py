@@ -1,6 +1,7 @@
 """Peers that stop talking: every wait has an end, and a slow sender is not a silent one."""
 
 import contextlib
+import os
 import socket
 import struct
 import time
@@ -12,6 +13,7 @@ import structlog
 
 from dicom_listener.server import Listener, Timeouts
 from dicom_listener.tls import ServerTls
+from tests.support import certificates
 from tests.support.certificates import Authority
 from tests.support.raw_store import (
     CT_IMAGE_STORAGE,
@@ -142,6 +144,29 @@ def test_a_handshake_has_its_time_limit_however_its_bytes_are_spread(
     assert [line["why"] for line in told if line["event"] == "tls_failed"] == [
         "it did not complete the handshake in time"
     ]
+
+
+def test_part_of_a_tls_record_keeps_nothing_from_ending(spool: Spool, tmp_path: Path) -> None:
+    credentials = Authority(tmp_path / "ca").issue("both")
+    with structlog.testing.capture_logs() as told:
+        listener = Listener(
+            spool,
+            ae_title="FIRSTREAD",
+            host="127.0.0.1",
+            port=0,
+            max_associations=4,
+            max_object_bytes=1 << 20,
+            tls=ServerTls(credentials, verify_peer=True),
+        )
+        with listener:
+            association = RawAssociation(*listener.address, CONTEXTS, tls=certificates.client(credentials))
+            association.negotiate()
+            below = socket.socket(fileno=os.dup(association.socket.fileno()))
+            below.sendall(b"\x17\x03\x03\x40\x00" + bytes(100))  # the beginning of a record of 16 KiB
+            time.sleep(0.3)
+        below.close()
+        association.socket.close()
+    assert "associations_cut_off" not in {line["event"] for line in told}
 
 
 def test_a_host_name_is_resolved_and_a_free_port_found(listener: Listener) -> None:

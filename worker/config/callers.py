@@ -34,7 +34,7 @@ class Caller(BaseModel):
         ae_title, at, address = text.rpartition("@")
         if not at:
             return cls(ae_title=checked_ae_title(text))
-        return cls(ae_title=checked_ae_title(ae_title), addresses=(_network(address.strip("[]")),))
+        return cls(ae_title=checked_ae_title(ae_title), addresses=(_network(address),))
 
     @field_validator("addresses", mode="before")
     @classmethod

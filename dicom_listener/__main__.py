@@ -120,9 +120,12 @@ def _tls(settings: Settings) -> ServerTls | None:
 
 
 def _collected_signals() -> "SimpleQueue[int]":
-    """Have SIGTERM, SIGINT and SIGHUP put into a queue, which a handler may do whatever it interrupts."""
+    """Have SIGTERM, SIGINT and SIGHUP (but under `nohup`) put into a queue, as a handler may whatever it interrupts."""
     collected: SimpleQueue[int] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    wanted = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
+    for number in wanted:
         signal.signal(number, lambda number, _frame: collected.put(number))
     return collected
 

@@ -1,4 +1,4 @@
-"""`firstread check` on certificates and callers: what is in force, what ends soon, what keeps the listener from starting."""
+"""`firstread check` on certificates and callers: what is in force, what ends soon, what cannot be used."""
 
 import datetime as dt
 from pathlib import Path

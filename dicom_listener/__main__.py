@@ -6,19 +6,21 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from dicom_listener.intake_process import IntakeProcess
 from dicom_listener.server import Listener
-from worker.config import Settings, load_settings, unknown_names
+from dicom_listener.tls import ServerTls
+from worker.config import Peer, Settings, load_settings, unknown_names
 from worker.errors import SettingsError, StartError
 from worker.files import make_private
 from worker.intake.spool import Spool
 from worker.logs import configure_logs, get_logger
 from worker.metrics import serve, spool_free_bytes
+from worker.supervision.processes import Terminal
 
 log = get_logger(__name__)
 
@@ -28,7 +30,7 @@ GAUGE_SECONDS = 5.0
 
 
 def main(settings: Settings, *, with_intake: bool = True) -> int:
-    """Serve until SIGTERM or SIGINT; the logs are the caller's to configure.
+    """Serve until SIGTERM or SIGINT, read the certificates again at SIGHUP; the logs are the caller's to configure.
 
     The process is ours from here: its signal handlers and its umask (077) are set.
 
@@ -44,11 +46,12 @@ def main(settings: Settings, *, with_intake: bool = True) -> int:
     int
         Exit code: 0 stopped as asked, 1 could not start, 2 a setting is wrong.
     """
-    stop = _stop_on_signals()
+    terminal = Terminal()
+    signals = _collected_signals()
     os.umask(0o077)
     try:
         with _one_at_a_time(make_private(settings.data_dir / "run")) as run_dir:
-            return _serve(settings, run_dir, stop, with_intake=with_intake)
+            return _serve(settings, run_dir, signals, terminal, with_intake=with_intake)
     except SettingsError as error:
         return _complain(error, 2)
     except StartError as error:
@@ -57,7 +60,9 @@ def main(settings: Settings, *, with_intake: bool = True) -> int:
         return _complain(StartError(f"FIRSTREAD_DATA_DIR={settings.data_dir}: {error}; make it writable for us"), 1)
 
 
-def _serve(settings: Settings, run_dir: Path, stop: threading.Event, *, with_intake: bool) -> int:
+def _serve(
+    settings: Settings, run_dir: Path, signals: "SimpleQueue[int]", terminal: Terminal, *, with_intake: bool
+) -> int:
     spool = Spool(settings.spool_dir, min_free_bytes=settings.min_free_bytes)
     listener = Listener(
         spool,
@@ -65,9 +70,11 @@ def _serve(settings: Settings, run_dir: Path, stop: threading.Event, *, with_int
         host=settings.dicom_host,
         port=settings.dicom_port,
         require_called_ae=settings.require_called_ae,
-        calling_aes=settings.calling_aes,
+        callers=settings.callers,
         max_associations=settings.max_associations,
         max_object_bytes=settings.max_object_bytes,
+        tls=_tls(settings),
+        plain_port=settings.dicom_plain_port,
     )
     swept = spool.sweep_partials()
     if swept:
@@ -75,12 +82,18 @@ def _serve(settings: Settings, run_dir: Path, stop: threading.Event, *, with_int
     serve(settings.metrics_port)
     intake = IntakeProcess(environment=_intake_environment(settings)) if with_intake else None
     listener.start()
-    _announce(run_dir, settings.ae_title, *listener.address)
+    _announce(run_dir, settings, listener)
     if intake is not None:
         intake.start()
-    while not stop.is_set() and listener.alive():
+    while listener.alive():
         _measure(spool)
-        stop.wait(GAUGE_SECONDS)
+        match _next(signals):
+            case None:
+                continue
+            case signal.SIGHUP if not terminal.lost():
+                listener.reload()
+            case _:
+                break
     failed = not listener.alive()
     log.info("draining", seconds=DRAIN_SECONDS)
     (run_dir / "listener.json").unlink(missing_ok=True)
@@ -100,11 +113,28 @@ def _measure(spool: Spool) -> None:
         log.warning("free_space_unknown", error=str(error), fix="check the disk and the mount of FIRSTREAD_DATA_DIR")
 
 
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+def _tls(settings: Settings) -> ServerTls | None:
+    if settings.tls_certificate is None:
+        return None
+    return ServerTls(settings.credentials, verify_peer=settings.tls_verify_peer)
+
+
+def _collected_signals() -> "SimpleQueue[int]":
+    """Have SIGTERM, SIGINT and SIGHUP (but under `nohup`) put into a queue, as a handler may whatever it interrupts."""
+    collected: SimpleQueue[int] = SimpleQueue()
+    wanted = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
+    for number in wanted:
+        signal.signal(number, lambda number, _frame: collected.put(number))
+    return collected
+
+
+def _next(signals: "SimpleQueue[int]") -> int | None:
+    try:
+        return signals.get(timeout=GAUGE_SECONDS)
+    except Empty:
+        return None
 
 
 @contextmanager
@@ -130,15 +160,22 @@ def _intake_environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, "FIRSTREAD_METRICS_PORT": str(port + 1 if 0 < port < 65535 else 0)}
 
 
-def _announce(run_dir: Path, ae_title: str, host: str, port: int) -> None:
-    address = {"pid": os.getpid(), "ae_title": ae_title, "host": host, "port": port}
+def _announce(run_dir: Path, settings: Settings, listener: Listener) -> None:
+    host, port = listener.address
+    secure, plain_port = settings.tls_certificate is not None, listener.plain_port
+    address = {"pid": os.getpid(), "ae_title": settings.ae_title, "host": host, "port": port}
+    addresses = [Peer(ae_title=settings.ae_title, host=host, port=port, tls=secure)]
+    if secure:
+        address["tls"] = True
+    if plain_port is not None:
+        address["plain_port"] = plain_port
+        addresses.append(Peer(ae_title=settings.ae_title, host=host, port=plain_port))
     fresh = run_dir / "listener.json.new"
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(address, file)
     fresh.replace(run_dir / "listener.json")
-    shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"listening {ae_title}@{shown}:{port}\n")
+    sys.stdout.write(f"listening {', '.join(map(str, addresses))}\n")
     sys.stdout.flush()
 
 

@@ -12,12 +12,20 @@ from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
+from dicom_listener.admission import FIXES, Admission, Unwelcome
 from dicom_listener.handlers import Handlers
 from dicom_listener.messages import Messages
 from dicom_listener.negotiation import supported
+from dicom_listener.tls import ServerTls
 from dicom_listener.transport import MAX_PDU_LENGTH, ReceivingDul
+from worker.errors import HandshakeFailed
 from worker.logs import get_logger
+from worker.metrics import associations_refused
+from worker.tls import names_of, say_goodbye
 
+REJECTED_PERMANENT = 0x01
+SERVICE_USER = 0x01
+CALLING_AE_NOT_RECOGNIZED = 0x03
 REJECTED_TRANSIENT = 0x02
 PRESENTATION_PROVIDER = 0x03
 TEMPORARY_CONGESTION = 0x01
@@ -25,11 +33,13 @@ LOCAL_LIMIT_EXCEEDED = 0x02
 """Result, source and reasons of an A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
 
 _FIXES = {
-    (1, 3): "add the calling AE title to FIRSTREAD_CALLING_AES if it may send here",
+    (1, 3): FIXES["calling_ae"],
     (1, 7): "let the sender call FIRSTREAD_AE_TITLE, or set FIRSTREAD_REQUIRE_CALLED_AE to false",
     (3, 1): "the listener is stopping; the sender has to try again",
     (3, 2): "raise FIRSTREAD_MAX_ASSOCIATIONS if so many senders are expected at once",
 }
+_REASONS = {(1, 3): "calling_ae", (1, 7): "called_ae", (3, 1): "stopping", (3, 2): "limit"}
+"""Source and reason of a rejection → label of the metric."""
 _numbers = itertools.count(1)
 
 
@@ -41,13 +51,24 @@ class AcceptingServer(Protocol):
     slots: threading.BoundedSemaphore
     draining: threading.Event
     server_address: tuple[str, int]
+    admission: Admission
+    tls: ServerTls | None
+    handshake_seconds: float
 
     def shutdown_request(self, request: socket.socket) -> None:
         """Close a connection."""
 
 
+class _Connection(AssociationSocket):  # type: ignore[misc]
+    """The library's socket; over TLS the peer is told that the connection ends as intended."""
+
+    def _shutdown_socket(self) -> None:
+        say_goodbye(self.socket)
+        super()._shutdown_socket()
+
+
 class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has no types
-    """An association as its acceptor sees it, in a thread of its own.
+    """An association as its acceptor sees it, in a thread of its own, which does the TLS handshake too.
 
     Parameters
     ----------
@@ -67,25 +88,33 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.log = get_logger(__name__).bind(association=self.number, peer=f"{peer[0]}:{peer[1]}")
         self.name = f"AcceptorThread-{self.number}"  # pynetdicom finds the associations of a server by this
         self._server = server
+        self._accepted = connection
+        self._peer = peer
         self._contexts: dict[int, PresentationContext] = {}
+        self._certificate_names: tuple[str, ...] = ()
+
+    def _open(self, connection: socket.socket) -> None:
+        """Set up the upper layer on a connection over which both can speak."""
         self.dul = ReceivingDul(self)
-        self.dimse = Messages(self, server.handlers)
-        self.acse_timeout = server.ae.acse_timeout  # again: they set the timers of the upper layer just made
-        self.network_timeout = server.ae.network_timeout
+        self.dimse = Messages(self, self._server.handlers)
+        self.acse_timeout = self.ae.acse_timeout  # again: they set the timers of the upper layer just made
+        self.network_timeout = self.ae.network_timeout
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(self.network_timeout)
-        self.set_socket(AssociationSocket(self, client_socket=connection))
-        self.requestor.address_info = AddressInformation.from_tuple(peer)
-        self.acceptor.address_info = AddressInformation.from_tuple(server.server_address)
-        self.acceptor.ae_title = server.ae.ae_title
+        self.set_socket(_Connection(self, client_socket=connection))
+        self.requestor.address_info = AddressInformation.from_tuple(self._peer)
+        self.acceptor.address_info = AddressInformation.from_tuple(self._server.server_address)
+        self.acceptor.ae_title = self.ae.ae_title
         self.acceptor.maximum_length = MAX_PDU_LENGTH
-        self.acceptor.implementation_class_uid = server.ae.implementation_class_uid
-        self.acceptor.implementation_version_name = server.ae.implementation_version_name
+        self.acceptor.implementation_class_uid = self.ae.implementation_class_uid
+        self.acceptor.implementation_version_name = self.ae.implementation_version_name
 
     @property
     def quiet_seconds(self) -> float:
         """How long nothing has come from the peer; 0 while a message is half received."""
-        return 0.0 if self.dimse.busy else float(self.network_timeout - self.dul.idle_seconds_left)
+        if not isinstance(self.dul, ReceivingDul) or self.dimse.busy:
+            return 0.0
+        return float(self.network_timeout - self.dul.idle_seconds_left)
 
     def context(self, context_id: int) -> PresentationContext | None:
         """Return an accepted presentation context."""
@@ -94,31 +123,58 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         return self._contexts.get(context_id)
 
     def run_reactor(self) -> None:
-        """Wait for the request, answer it, serve until the end; leave nothing open."""
-        self.dul.start()
-        self._started_dul = True
-        self._dul_ready.wait()
+        """Do the handshake, wait for the request, answer it, serve until the end; leave nothing open."""
+        connection: socket.socket | None = self._accepted
         try:
-            primitive = self.dul.receive_pdu(wait=True, timeout=self.acse_timeout)
-            if isinstance(primitive, A_ASSOCIATE):
-                self._answer(primitive)
-            else:
-                self.log.info("connection_without_request")
+            connection = self._secured(self._accepted)
+            if connection is not None:
+                self._open(connection)
+                self._converse()
         except Exception:
             self.log.exception("association_failed")
             self.abort(block=False)
         finally:
             self.kill()
-            connection = self.dul.socket.socket
             if connection is not None:
                 self._server.shutdown_request(connection)
+
+    def _secured(self, connection: socket.socket) -> socket.socket | None:
+        """Return the connection, over TLS where this port has it; None where that did not come about."""
+        tls = self._server.tls
+        if tls is None:
+            return connection
+        try:
+            wrapped = tls.wrap(connection, self._server.handshake_seconds, self._server.draining.is_set)
+        except HandshakeFailed as error:
+            associations_refused.labels(reason=error.kind).inc()
+            self.log.warning("tls_failed", why=str(error), fix=error.fix)
+            return None
+        shown = wrapped.getpeercert(binary_form=True)
+        self._certificate_names = names_of(shown) if shown else ()
+        subject = self._certificate_names[0] if shown else None
+        self.log = self.log.bind(tls=wrapped.version(), certificate=subject)
+        return wrapped
+
+    def _converse(self) -> None:
+        self.dul.start()
+        self._started_dul = True
+        self._dul_ready.wait()
+        primitive = self.dul.receive_pdu(wait=True, timeout=self.acse_timeout)
+        if isinstance(primitive, A_ASSOCIATE):
+            self._answer(primitive)
+        else:
+            self.log.info("connection_without_request")
 
     def _answer(self, request: A_ASSOCIATE) -> None:
         self.requestor.primitive = request
         self.calling_ae = request.calling_ae_title
         self.called_ae = request.called_ae_title
         self.log = self.log.bind(calling_ae=self.calling_ae, called_ae=self.called_ae)
-        if self._server.draining.is_set():
+        objection = self._server.admission.objection(self.calling_ae, self._peer[0], self._certificate_names)
+        if objection is not None:
+            self.acse.send_reject(REJECTED_PERMANENT, SERVICE_USER, CALLING_AE_NOT_RECOGNIZED)
+            self._tell_rejected(objection)
+        elif self._server.draining.is_set():
             self._reject(TEMPORARY_CONGESTION)
         elif not self._server.slots.acquire(blocking=False):
             self._reject(LOCAL_LIMIT_EXCEEDED)
@@ -142,14 +198,17 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.acse.send_reject(REJECTED_TRANSIENT, PRESENTATION_PROVIDER, reason)
         self._tell_rejected()
 
-    def _tell_rejected(self) -> None:
+    def _tell_rejected(self, objection: Unwelcome | None = None) -> None:
         answer = self.acceptor.primitive
+        why = (answer.result_source, answer.diagnostic)
+        associations_refused.labels(reason=objection or _REASONS.get(why, "other")).inc()
         self.log.warning(
             "association_rejected",
             result=answer.result_str,
             source=answer.source_str,
             reason=answer.reason_str,
-            fix=_FIXES.get((answer.result_source, answer.diagnostic), "see the conformance statement"),
+            **({"objection": objection} if objection else {}),
+            fix=FIXES[objection] if objection else _FIXES.get(why, "see the conformance statement"),
         )
 
     def _serve(self) -> None:

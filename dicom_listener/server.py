@@ -5,6 +5,7 @@ import errno
 import socket
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from socketserver import BaseServer
 from typing import Any, Self
@@ -12,13 +13,17 @@ from typing import Any, Self
 from pynetdicom import AE, _config
 from pynetdicom.transport import AssociationServer as PynetdicomServer
 
+from dicom_listener.admission import FIXES, Admission
 from dicom_listener.association import ListenerAssociation
 from dicom_listener.file_meta import IMPLEMENTATION_VERSION_NAME
 from dicom_listener.handlers import Handlers
+from dicom_listener.tls import ServerTls
 from dicom_listener.transport import MAX_PDU_LENGTH
-from worker.errors import SettingsError, StartError
+from worker.config import Caller
+from worker.errors import StartError
 from worker.intake.spool import Spool
 from worker.logs import get_logger
+from worker.metrics import associations_refused
 from worker.uids import IMPLEMENTATION_CLASS_UID
 
 log = get_logger(__name__)
@@ -41,29 +46,70 @@ class Timeouts:
         For an A-ASSOCIATE-RQ after the connection (the ARTIM timer, PS3.8 9.1.5).
     network
         For the next PDU, for the whole of one PDU, and for a peer to take our answer.
+    handshake
+        For the whole of the TLS handshake.
     """
 
     request: float = 30.0
     network: float = 60.0
+    handshake: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the ports of one listener have in common.
+
+    Attributes
+    ----------
+    handlers
+        What is done for peers.
+    admission
+        Who may call.
+    slots
+        Associations that may be served at once.
+    draining
+        Set when the listener stops.
+    max_connections
+        Connections at once, associated or not.
+    handshake_seconds
+        How long a TLS handshake may take.
+    """
+
+    handlers: Handlers
+    admission: Admission
+    slots: threading.BoundedSemaphore
+    draining: threading.Event
+    max_connections: int
+    handshake_seconds: float
 
 
 class AssociationServer(PynetdicomServer):  # type: ignore[misc]  # pynetdicom has no types
-    """The listening socket and the associations that came through it."""
+    """One listening socket and the associations that came through it; over TLS, or plain."""
 
     request_queue_size = 128
 
-    def __init__(self, ae: AE, address: tuple[str, int], handlers: Handlers, max_associations: int) -> None:
-        self.handlers = handlers
-        self.slots = threading.BoundedSemaphore(max_associations)
-        self.draining = threading.Event()
-        self._max_connections = max_associations + UNASSOCIATED
+    def __init__(
+        self, ae: AE, address: tuple[str, int], shared: Shared, tls: ServerTls | None, open_now: Callable[[], int]
+    ) -> None:
+        self.handlers, self.admission = shared.handlers, shared.admission
+        self.slots, self.draining = shared.slots, shared.draining
+        self.handshake_seconds = shared.handshake_seconds
+        self.tls = tls
+        self._max_connections = shared.max_connections
+        self._open_now = open_now
         super().__init__(ae, address, ae.ae_title, [])
 
     def verify_request(self, _request: Any, client_address: Any) -> bool:
-        """Refuse connections beyond all bounds before a thread is spent on them."""
-        if len(self.active_associations) < self._max_connections:
+        """Refuse addresses that may not call, and connections beyond all bounds, before a thread is spent on them."""
+        peer = f"{client_address[0]}:{client_address[1]}"
+        if not self.admission.admits_address(client_address[0]):
+            associations_refused.labels(reason="address").inc()
+            log.warning("address_refused", peer=peer, fix=FIXES["address"])
+            return False
+        if self._open_now() < self._max_connections:
             return True
-        log.warning("connection_refused", peer=f"{client_address[0]}:{client_address[1]}", open=self._max_connections)
+        associations_refused.labels(reason="limit").inc()
+        log.warning("connection_refused", peer=peer, open=self._max_connections)
         return False
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -87,7 +133,6 @@ class AssociationServer(PynetdicomServer):  # type: ignore[misc]  # pynetdicom h
 
     def stop_accepting(self) -> None:
         """Close the listening socket; the associations go on."""
-        self.draining.set()
         BaseServer.shutdown(self)
         self.server_close()
 
@@ -107,21 +152,23 @@ class Listener:
         Address to bind; port 0 takes a free one.
     require_called_ae
         Reject associations that call another AE title.
-    calling_aes
-        AE titles that may call; empty: any.
+    callers
+        Who may call; empty: anybody.
     max_associations
         Associations served at once.
     max_object_bytes
         Largest data set accepted, bytes.
     timeouts
         How long to wait for a peer.
+    tls
+        What the port speaks; None: it is plain.
+    plain_port
+        A second port, without TLS.
 
     Raises
     ------
     StartError
-        The address cannot be bound.
-    SettingsError
-        A calling AE title is none.
+        An address cannot be bound.
     """
 
     def __init__(
@@ -132,10 +179,12 @@ class Listener:
         host: str,
         port: int,
         require_called_ae: bool = False,
-        calling_aes: tuple[str, ...] = (),
+        callers: Sequence[Caller] = (),
         max_associations: int,
         max_object_bytes: int,
         timeouts: Timeouts | None = None,
+        tls: ServerTls | None = None,
+        plain_port: int | None = None,
     ) -> None:
         timeouts = timeouts or Timeouts()
         ae = AE(ae_title)
@@ -148,43 +197,70 @@ class Listener:
         ae.acse_timeout = timeouts.request
         ae.dimse_timeout = ae.network_timeout = timeouts.network
         ae.require_called_aet = require_called_ae
-        try:
-            ae.require_calling_aet = list(calling_aes)
-        except ValueError as error:
-            raise SettingsError(f"FIRSTREAD_CALLING_AES={','.join(calling_aes)!r}: {error}") from None
-        if not calling_aes:
+        if not callers:
             log.warning("any_calling_ae_is_served", fix="list the senders' AE titles in FIRSTREAD_CALLING_AES")
-        handlers = Handlers(spool, max_object_bytes=max_object_bytes)
-        try:
-            address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
-            self._server = AssociationServer(ae, (str(address[0]), port), handlers, max_associations)
-        except OSError as error:
-            raise StartError(_cannot_bind(host, port, error)) from error
-        self._thread: threading.Thread | None = None
+        shared = Shared(
+            handlers=Handlers(spool, max_object_bytes=max_object_bytes),
+            admission=Admission(callers),
+            slots=threading.BoundedSemaphore(max_associations),
+            draining=threading.Event(),
+            max_connections=max_associations + UNASSOCIATED,
+            handshake_seconds=timeouts.handshake,
+        )
+        self._draining, self._tls = shared.draining, tls
+        self._servers: list[AssociationServer] = []
+        self._threads: list[threading.Thread] = []
+        wanted = [(port, tls, "FIRSTREAD_DICOM_PORT")]
+        if plain_port is not None:
+            wanted.append((plain_port, None, "FIRSTREAD_DICOM_PLAIN_PORT"))
+        for number, security, setting in wanted:
+            try:
+                found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
+                server = AssociationServer(ae, (str(found[0]), number), shared, security, self._open_now)
+            except OSError as error:
+                self._close()
+                raise StartError(_cannot_bind(host, number, setting, error)) from error
+            self._servers.append(server)
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that are bound."""
-        return self._server.server_address[0], self._server.server_address[1]
+        """Host and port that are bound; the port that speaks TLS, where one does."""
+        return self._servers[0].server_address[0], self._servers[0].server_address[1]
+
+    @property
+    def plain_port(self) -> int | None:
+        """The second port, without TLS, where there is one."""
+        return self._servers[1].server_address[1] if len(self._servers) > 1 else None
+
+    def reload(self) -> None:
+        """Read the certificates again; associations go on with those that they began with."""
+        if self._tls is None:
+            log.info("nothing_to_reload", why="there is no TLS here; other settings are read at the start")
+        else:
+            self._tls.reload()
 
     def start(self) -> None:
-        """Accept from now on, in a thread."""
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="accept", daemon=True)
-        self._thread.start()
+        """Accept from now on, in a thread a port."""
+        for server in self._servers:
+            thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="accept", daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def alive(self) -> bool:
         """Whether connections are being accepted."""
-        return self._thread is not None and self._thread.is_alive()
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def drain(self, seconds: float) -> None:
         """Refuse what is new, let running transfers finish, abort what is quiet, and after `seconds` everything."""
-        if self._thread is None:
-            self._server.server_close()
+        if not self._threads:
+            self._close()
             return
-        self._server.stop_accepting()
-        self._thread.join()
+        self._draining.set()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.stop_accepting()
+            thread.join()
         deadline = time.monotonic() + seconds
-        while associations := self._server.active_associations:
+        while associations := self._associations():
             late = time.monotonic() > deadline
             for association in associations:
                 if late or association.quiet_seconds > min(QUIET_SECONDS, seconds):
@@ -193,6 +269,16 @@ class Listener:
                 log.warning("associations_cut_off", count=len(associations))
                 return
             time.sleep(0.05)
+
+    def _associations(self) -> list[ListenerAssociation]:
+        return [association for server in self._servers for association in server.active_associations]
+
+    def _open_now(self) -> int:
+        return len(self._associations())
+
+    def _close(self) -> None:
+        for server in self._servers:
+            server.server_close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -203,10 +289,10 @@ class Listener:
             self.drain(0)
 
 
-def _cannot_bind(host: str, port: int, error: OSError) -> str:
+def _cannot_bind(host: str, port: int, setting: str, error: OSError) -> str:
     fix = {
-        errno.EADDRINUSE: "another program listens there: stop it, or set FIRSTREAD_DICOM_PORT (0 takes a free port)",
-        errno.EACCES: "ports below 1024 need a privilege: grant CAP_NET_BIND_SERVICE, or set FIRSTREAD_DICOM_PORT",
+        errno.EADDRINUSE: f"another program listens there: stop it, or set {setting} (0 takes a free port)",
+        errno.EACCES: f"ports below 1024 need a privilege: grant CAP_NET_BIND_SERVICE, or set {setting}",
         errno.EADDRNOTAVAIL: "this machine does not have that address: correct FIRSTREAD_DICOM_HOST",
-    }.get(error.errno or 0, "correct FIRSTREAD_DICOM_HOST and FIRSTREAD_DICOM_PORT")
+    }.get(error.errno or 0, f"correct FIRSTREAD_DICOM_HOST and {setting}")
     return f"cannot listen on {host} port {port} ({error.strerror or error}): {fix}"

@@ -8,6 +8,7 @@ for it. Everything else of the upper layer (PS3.8) stays pynetdicom's.
 
 import select
 import socket
+import ssl
 import struct
 import time
 from typing import Any
@@ -103,6 +104,8 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
         if connection is None or connection.fileno() < 0:
             self.event_queue.put("Evt17")
             return False
+        if isinstance(connection, ssl.SSLSocket) and connection.pending():
+            return True  # decrypted already: the kernel knows nothing of it
         poller = select.poll()
         poller.register(connection, select.POLLIN)
         poller.register(self._wake_receiver, select.POLLIN)
@@ -116,15 +119,14 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
             return False
         if self.state_machine.current_state == "Sta13":
             return self._linger()
-        if not self._wait():
-            return False
-        self._read_pdu_data()
-        return True
+        return self._wait() and self._read_pdu_data()
 
     def _linger(self) -> bool:
         """Let the peer close first, and read past what it still sends: closing now could destroy our last PDU."""
         now = time.monotonic()
-        self._closing_since = self._closing_since or now
+        if not self._closing_since:
+            self._closing_since = now
+            self.socket.socket.settimeout(_LINGER_SECONDS)  # part of a TLS record may be all that comes
         if now - self._closing_since > _LINGER_SECONDS:
             self.socket.close()
         elif self._wait():
@@ -136,10 +138,13 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
                 self.socket.close()
         return True
 
-    def _read_pdu_data(self) -> None:
-        """Read one PDU and act on it; PS3.8 9.2.1 has the events."""
+    def _read_pdu_data(self) -> bool:
+        """Read one PDU and act on it; PS3.8 9.2.1 has the events. False: nothing of a PDU has come."""
         try:
-            event = self._read_pdu()
+            begun = self._begin(self._head)
+            if begun is None:
+                return False
+            event = self._read_pdu(begun)
         except TimeoutError:
             log.warning("peer_stalled_inside_pdu", association=self.assoc.number, seconds=self.network_timeout)
             event = "Evt19"
@@ -150,10 +155,34 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
             event = "Evt19"
         if event:
             self.event_queue.put(event)
+        return True
 
-    def _read_pdu(self) -> str:
-        """Return the event that the next PDU is for the state machine; none where the PDU is dealt with already."""
-        if not self._receive(self._head):
+    def _begin(self, head: memoryview) -> int | None:
+        """Read what is there of the head of a PDU, without waiting; return its length, 0 at the end of the connection.
+
+        None: what came over TLS was part of a record, or a message of TLS itself. It is no sign of life of the
+        association, and must not keep us from our own user.
+        """
+        connection = self.socket.socket
+        if not isinstance(connection, ssl.SSLSocket):
+            return int(connection.recv_into(head))
+        connection.settimeout(0)
+        try:
+            return int(connection.recv_into(head))
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        finally:
+            connection.settimeout(self.network_timeout)
+
+    def _read_pdu(self, begun: int) -> str:
+        """Return the event that the next PDU is for the state machine; none where the PDU is dealt with already.
+
+        Parameters
+        ----------
+        begun
+            How many bytes of its head are there.
+        """
+        if not begun or not self._receive(self._head[begun:]):
             return "Evt17"
         self._acknowledge()
         kind, _, length = _HEADER.unpack(self._head)

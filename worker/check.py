@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from kombu import Connection
 
 from models.errors import ModelError
-from worker import bootstrap, schema
+from worker import bootstrap, schema, tls
 from worker.config import Settings, unknown_names
 from worker.database import Database
 from worker.errors import FirstreadError, SchemaOwed
@@ -37,6 +37,7 @@ def check_all(settings: Settings) -> Iterator[Finding]:
     yield check_settings()
     yield from check_addresses(settings)
     yield check_callers(settings)
+    yield check_tls(settings)
     try:
         database = Database(settings.effective_database_url)
     except (sa.exc.SQLAlchemyError, ImportError, OSError, ValueError) as error:
@@ -72,9 +73,26 @@ def check_addresses(settings: Settings) -> Iterator[Finding]:
 
 def check_callers(settings: Settings) -> Finding:
     """Say who may call the listener."""
-    if settings.calling_aes:
-        return Finding("callers", True, f"only {', '.join(settings.calling_aes)}")
-    return Finding("callers", True, ANYBODY)
+    if not settings.callers:
+        return Finding("callers", True, ANYBODY)
+    tables = f"{len(settings.caller)} [[caller]] tables" if settings.caller else ""
+    return Finding("callers", True, f"only {', '.join(filter(None, [*settings.calling_aes, tables]))}")
+
+
+def check_tls(settings: Settings) -> Finding:
+    """Judge the certificates of TLS; one that ends soon is a finding."""
+    if settings.tls_certificate is None:
+        return Finding("tls", True, "off: the DICOM port is plain; set FIRSTREAD_TLS_CERTIFICATE, _KEY and _CA")
+    try:
+        tls.server_context(settings.credentials, verify_peer=settings.tls_verify_peer)
+        ours = tls.inspect(settings.credentials)
+    except FirstreadError as error:
+        return Finding("tls", False, str(error), "mend it; until then the listener does not start")
+    plain = "" if settings.dicom_plain_port is None else f"; port {settings.dicom_plain_port} is plain"
+    shown = f"{ours.subject}, {ours.days_left} days left{plain}"
+    if ours.days_left < tls.WARN_DAYS:
+        return Finding("tls", False, shown, "renew the certificate, then send the listener SIGHUP")
+    return Finding("tls", True, shown)
 
 
 ANYBODY = "any AE title may call; set FIRSTREAD_CALLING_AES"
@@ -172,7 +190,7 @@ def check_pacs(settings: Settings) -> Iterator[Finding]:
         yield Finding("pacs", True, "none set: reports are stored and not sent")
     for peer in settings.pacs:
         try:
-            seconds = pacs.echo(peer, calling_ae=settings.ae_title)
+            seconds = pacs.echo(peer, calling_ae=settings.ae_title, credentials=settings.credentials)
         except FirstreadError as error:
             fix = "start it, let it know our AE title, or mend FIRSTREAD_PACS; reports wait meanwhile"
             yield Finding(f"pacs {peer}", False, str(error), fix)

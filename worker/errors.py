@@ -43,6 +43,14 @@ class ProtocolError(Never):
     """A peer broke the DICOM upper layer or message exchange protocol; its association is aborted."""
 
 
+class HandshakeFailed(Never):
+    """No TLS with a peer came about: in words why, what to do, and of which kind (a label of the metric)."""
+
+    def __init__(self, why: str, *, fix: str, kind: str) -> None:
+        super().__init__(why)
+        self.fix, self.kind = fix, kind
+
+
 class UnreadableObject(Never):
     """The stored bytes are no DICOM object that can be read."""
 

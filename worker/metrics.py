@@ -21,6 +21,11 @@ instances_received = Counter(
     ["calling_ae", "modality", "status"],
 )
 store_seconds = Histogram("firstread_store_seconds", "C-STORE request to DIMSE status.", buckets=SECONDS)
+associations_refused = Counter(
+    "firstread_associations_refused",
+    "Callers that were not served: address, tls, certificate, calling_ae, called_ae, limit, stopping, other.",
+    ["reason"],
+)
 work_pending = Gauge(
     "firstread_work_pending", "Owed work not yet done.", ["kind", "model"], multiprocess_mode="livemostrecent"
 )

@@ -187,7 +187,8 @@ def resend(pipeline: Pipeline, study_instance_uid: str, destinations: Sequence[P
         if report is None:
             raise NotFound(f"study {study_instance_uid} has no report yet (AI status {study.ai_status})")
         earlier = session.exec(select(Delivery.destination).where(Delivery.report_id == report.id)).all()
-        wanted = sorted({*earlier, *(str(peer) for peer in destinations)})
+        peers = {Peer.parse(name).secured_as(destinations) for name in earlier} | set(destinations)
+        wanted = sorted(map(str, peers))
         if not wanted:
             raise NotFound("there is no destination: set FIRSTREAD_PACS=AE@HOST:PORT")
         for destination in wanted:

@@ -22,7 +22,7 @@ from sqlmodel import Session, col, select
 from worker import metrics
 from worker.arrivals import Arrivals
 from worker.audit.log import record
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.database import Database, Delivery, Heartbeat, Instance, Study, WorkItem, WorkKind, is_away, utc_now
 from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
 from worker.files import make_private
@@ -69,6 +69,8 @@ class Pipeline:
         Needed to register arrivals; None in services that do not.
     destinations
         Where reports go.
+    credentials
+        The files of TLS, for destinations that are reached over it.
     quiet_seconds
         How long a study must have been quiet before it is reported.
     stopping
@@ -85,6 +87,7 @@ class Pipeline:
         reports_dir: Path,
         previews_dir: Path,
         destinations: Sequence[Peer] = (),
+        credentials: Credentials | None = None,
         ae_title: str = "FIRSTREAD",
         calling_aes: Sequence[str] = (),
         quiet_seconds: float = 10.0,
@@ -99,6 +102,7 @@ class Pipeline:
         self.wakeups = wakeups
         self.previews_dir = make_private(previews_dir)
         self.ae_title = ae_title
+        self.credentials = credentials
         self.report_iod = report_iod
         self.stopping = stopping
         self._alive_at: dict[str, float] = {}
@@ -291,7 +295,10 @@ class Pipeline:
         try:
             with metrics.stage_seconds.labels(stage="deliver").time():
                 sent = pacs.deliver(
-                    self.reports.reports_dir / report.path, Peer.parse(delivery.destination), calling_ae=self.ae_title
+                    self.reports.reports_dir / report.path,
+                    Peer.parse(delivery.destination).secured_as(self.reports.destinations),
+                    calling_ae=self.ae_title,
+                    credentials=self.credentials,
                 )
         except FirstreadError as error:
             failure = error  # the name of an except clause ends with it

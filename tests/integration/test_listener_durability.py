@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.listener_process import ListenerProcess
 from tests.support.raw_store import (
     CT_IMAGE_STORAGE,
@@ -30,13 +32,20 @@ from tests.support.raw_store import (
     store_request,
 )
 from tests.support.spooled import spooled, text
+from worker.config import Credentials
 
 CONTEXTS = [(CT_IMAGE_STORAGE, [EXPLICIT_VR_LITTLE_ENDIAN])]
 MEBIBYTE = 1 << 20
 
 
 def associate(listener: ListenerProcess) -> RawAssociation:
-    return RawAssociation(listener.host, listener.port, CONTEXTS)
+    return RawAssociation(listener.host, listener.port, CONTEXTS, tls=listener.client)
+
+
+@pytest.fixture(params=["plain", "tls"])
+def credentials(request: pytest.FixtureRequest, tmp_path: Path) -> Credentials | None:
+    """The same over TLS."""
+    return Authority(tmp_path / "ca").issue("both") if request.param == "tls" else None
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -58,16 +67,19 @@ def half_sent(listener: ListenerProcess, instance: str) -> RawAssociation:
     return association
 
 
-def test_sigterm_lets_a_transfer_finish_and_refuses_what_is_new(tmp_path: Path) -> None:
-    with ListenerProcess(tmp_path / "data") as listener:
+def test_sigterm_lets_a_transfer_finish_and_refuses_what_is_new(
+    tmp_path: Path, credentials: Credentials | None
+) -> None:
+    with ListenerProcess(tmp_path / "data", credentials=credentials) as listener:
         association = half_sent(listener, "1.2.3")
         waiting = socket.create_connection((listener.host, listener.port))
-        wait_for(lambda: psutil.Process(listener.pid).num_threads() >= 6)  # main, accept, and two a connection
+        wait_for(lambda: psutil.Process(listener.pid).num_threads() >= (6 if credentials is None else 5))
+        # main, accept, and two a connection; one where a handshake is waited for
         os.kill(listener.pid, signal.SIGTERM)
         wait_for(lambda: not is_open(listener))
         assert not (listener.data_dir / "run" / "listener.json").exists()
         late = associate_on(waiting)
-        with pytest.raises((AssociationRejected, AssociationAborted)):
+        with pytest.raises((AssociationRejected, AssociationAborted, ConnectionError)):
             late.negotiate()
         waiting.close()
         association.send_pdvs(pdv(1, 2, b"second half"))
@@ -108,12 +120,13 @@ def test_a_quiet_association_does_not_hold_the_stop(tmp_path: Path, sig: int) ->
         association.socket.close()
 
 
-def test_kill_at_any_time_loses_nothing_that_was_answered(tmp_path: Path) -> None:
-    listener = ListenerProcess(tmp_path / "data")
+def test_kill_at_any_time_loses_nothing_that_was_answered(tmp_path: Path, credentials: Credentials | None) -> None:
+    listener = ListenerProcess(tmp_path / "data", credentials=credentials)
     answered: list[str] = []
 
     def send(sender: int) -> None:
-        with contextlib.suppress(AssociationAborted, ConnectionError), associate(listener) as association:
+        lost = (AssociationAborted, ConnectionError, ssl.SSLError)
+        with contextlib.suppress(*lost), associate(listener) as association:
             for number in range(100_000):
                 instance = f"1.2.{sender}.{number}.{len(answered)}"
                 if association.store(CT_IMAGE_STORAGE, instance, os.urandom(20_000)) == 0x0000:

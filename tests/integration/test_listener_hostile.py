@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.listener_process import ListenerProcess
 from tests.support.raw_store import (
     ABORT,
@@ -31,9 +32,16 @@ CONTEXTS = [(CT_IMAGE_STORAGE, [EXPLICIT_VR_LITTLE_ENDIAN])]
 MEBIBYTE = 1 << 20
 
 
+over_tls = pytest.mark.parametrize("listener", ["plain", "tls"], indirect=True)
+"""The same over TLS: what is defended there must be defended here."""
+
+
 @pytest.fixture(scope="module")
-def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListenerProcess]:
-    with ListenerProcess(tmp_path_factory.mktemp("hostile") / "data") as running:
+def listener(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListenerProcess]:
+    directory = tmp_path_factory.mktemp("hostile")
+    secure = getattr(request, "param", "plain") == "tls"
+    credentials = Authority(directory / "ca").issue("both") if secure else None
+    with ListenerProcess(directory / "data", credentials=credentials) as running:
         yield running
         assert running.stop() == 0
 
@@ -47,7 +55,7 @@ def _others_do_not_notice(listener: ListenerProcess) -> Iterator[None]:
 
 
 def associate(listener: ListenerProcess, **more: object) -> RawAssociation:
-    return RawAssociation(listener.host, listener.port, **{"contexts": CONTEXTS, **more})
+    return RawAssociation(listener.host, listener.port, **{"contexts": CONTEXTS, "tls": listener.client, **more})
 
 
 def connect(listener: ListenerProcess) -> socket.socket:
@@ -110,6 +118,7 @@ def until_closed_after(connection: socket.socket, size: int) -> bytes:
     return answer
 
 
+@over_tls
 def test_an_enormous_p_data_pdu_aborts_the_association(listener: ListenerProcess) -> None:
     assert abort_source(listener, struct.pack(">BBL", P_DATA, 0, 0xFFFFFFFF)) == 2
     assert "is the limit" in listener.events("protocol_error")[-1]["error"]
@@ -137,6 +146,7 @@ def test_garbage_is_answered_or_closed(listener: ListenerProcess, garbage: bytes
         until_closed(connection)
 
 
+@over_tls
 @pytest.mark.parametrize(
     "pdvs",
     [
@@ -153,6 +163,7 @@ def test_broken_messages_abort_the_association(listener: ListenerProcess, pdvs: 
     assert abort_source(listener, pdu(P_DATA, b"".join(pdvs))) == 2
 
 
+@over_tls
 def test_a_silent_connection_does_not_keep_others_waiting(listener: ListenerProcess) -> None:
     with connect(listener), connect(listener) as half:
         half.sendall(associate_request(CONTEXTS)[:20])
@@ -190,6 +201,7 @@ def test_connections_beyond_all_bounds_are_closed_at_once(tmp_path: Path) -> Non
                 assert time.monotonic() < deadline
 
 
+@over_tls
 @pytest.mark.parametrize("how", ["close", "reset", "abort"])
 def test_a_sender_that_dies_in_a_transfer_leaves_nothing(listener: ListenerProcess, how: str) -> None:
     before = listener.arrivals()
@@ -209,6 +221,7 @@ def test_a_sender_that_dies_in_a_transfer_leaves_nothing(listener: ListenerProce
     wait_for(lambda: len(listener.events("transfer_abandoned")) == told + 1)
 
 
+@over_tls
 def test_a_release_in_the_middle_of_a_data_set_leaves_nothing(listener: ListenerProcess) -> None:
     before = listener.arrivals()
     with associate(listener) as association:
@@ -217,6 +230,7 @@ def test_a_release_in_the_middle_of_a_data_set_leaves_nothing(listener: Listener
     assert listener.arrivals() == before
 
 
+@over_tls
 def test_memory_does_not_grow_with_the_object(listener: ListenerProcess) -> None:
     with associate(listener) as association:
         assert association.store(CT_IMAGE_STORAGE, "1.2.3", bytes(MEBIBYTE), room=131066) == 0x0000
@@ -233,6 +247,7 @@ def test_memory_does_not_grow_with_the_object(listener: ListenerProcess) -> None
     arrival.unlink()
 
 
+@over_tls
 def test_many_associations_at_once(listener: ListenerProcess) -> None:
     with contextlib.ExitStack() as stack:
         associations = [stack.enter_context(associate(listener)) for _ in range(40)]

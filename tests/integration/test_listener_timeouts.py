@@ -1,6 +1,7 @@
 """Peers that stop talking: every wait has an end, and a slow sender is not a silent one."""
 
 import contextlib
+import os
 import socket
 import struct
 import time
@@ -11,6 +12,9 @@ import pytest
 import structlog
 
 from dicom_listener.server import Listener, Timeouts
+from dicom_listener.tls import ServerTls
+from tests.support import certificates
+from tests.support.certificates import Authority
 from tests.support.raw_store import (
     CT_IMAGE_STORAGE,
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -109,6 +113,60 @@ def test_a_slow_sender_is_waited_for(listener: Listener, spool: Spool) -> None:
     association.release()
     association.socket.close()
     assert data_set(spool.arrivals()[0]) == b"piece" * pieces
+
+
+@pytest.mark.parametrize("start", [b"", b"\x16\x03\x01\x02\x00"])
+def test_a_handshake_has_its_time_limit_however_its_bytes_are_spread(
+    spool: Spool, tmp_path: Path, start: bytes
+) -> None:
+    credentials = Authority(tmp_path / "ca").issue("firstread")
+    with structlog.testing.capture_logs() as told:
+        listener = Listener(
+            spool,
+            ae_title="FIRSTREAD",
+            host="127.0.0.1",
+            port=0,
+            max_associations=4,
+            max_object_bytes=1 << 20,
+            timeouts=Timeouts(handshake=0.6),
+            tls=ServerTls(credentials, verify_peer=True),
+        )
+        with listener, socket.create_connection(listener.address, timeout=0.1) as connection:
+            connection.sendall(start)
+            closed = False
+            deadline = time.monotonic() + 20
+            while not closed:
+                assert time.monotonic() < deadline, "it was not closed"
+                with contextlib.suppress(TimeoutError):
+                    if start:
+                        connection.sendall(b"\1")
+                    closed = connection.recv(100) == b""
+    assert [line["why"] for line in told if line["event"] == "tls_failed"] == [
+        "it did not complete the handshake in time"
+    ]
+
+
+def test_part_of_a_tls_record_keeps_nothing_from_ending(spool: Spool, tmp_path: Path) -> None:
+    credentials = Authority(tmp_path / "ca").issue("both")
+    with structlog.testing.capture_logs() as told:
+        listener = Listener(
+            spool,
+            ae_title="FIRSTREAD",
+            host="127.0.0.1",
+            port=0,
+            max_associations=4,
+            max_object_bytes=1 << 20,
+            tls=ServerTls(credentials, verify_peer=True),
+        )
+        with listener:
+            association = RawAssociation(*listener.address, CONTEXTS, tls=certificates.client(credentials))
+            association.negotiate()
+            below = socket.socket(fileno=os.dup(association.socket.fileno()))
+            below.sendall(b"\x17\x03\x03\x40\x00" + bytes(100))  # the beginning of a record of 16 KiB
+            time.sleep(0.3)
+        below.close()
+        association.socket.close()
+    assert "associations_cut_off" not in {line["event"] for line in told}
 
 
 def test_a_host_name_is_resolved_and_a_free_port_found(listener: Listener) -> None:

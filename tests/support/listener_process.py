@@ -3,23 +3,33 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support import certificates
+from worker.config import Credentials, Peer
 from worker.intake.spool import Spool
 
 
 class ListenerProcess:
     """`python -m dicom_listener` on a free port, with a data directory of the test's own.
 
-    Settings are given by their names in lower case; `before` stands before the command (a tracer).
+    Settings are given by their names in lower case; `before` stands before the command (a tracer). With `credentials`
+    the port speaks TLS, and `client` is the context of a sender that has the same.
     """
 
     def __init__(
-        self, data_dir: Path, *options: str, before: Sequence[str] = (), intake: bool = False, **settings: object
+        self,
+        data_dir: Path,
+        *options: str,
+        before: Sequence[str] = (),
+        intake: bool = False,
+        credentials: Credentials | None = None,
+        **settings: object,
     ) -> None:
         self.data_dir = data_dir
         self.log = data_dir.with_name(f"{data_dir.name}.log")
@@ -33,9 +43,14 @@ class ListenerProcess:
             *options,
         ]
         named = {"data_dir": data_dir, "dicom_port": 0, "min_free_bytes": 0, "log_format": "json", **settings}
+        self.metrics_port = settings.get("metrics_port")
+        self.client: ssl.SSLContext | None = None
+        if credentials is not None:
+            named |= certificates.settings(credentials)
+            self.client = certificates.client(credentials)
         self._environment = {**os.environ, **{f"FIRSTREAD_{key.upper()}": str(value) for key, value in named.items()}}
         self.process: subprocess.Popen[str] | None = None
-        self.host, self.port = "", 0
+        self.host, self.port, self.plain_port = "", 0, 0
 
     def start(self) -> Self:
         with self.log.open("a") as log:
@@ -49,8 +64,10 @@ class ListenerProcess:
             self.process.wait()
             self.process.stdout.close()
             raise AssertionError(f"{line!r}\n{self.log.read_text()}")
-        self.host, _, port = line.split("@")[1].rpartition(":")
-        self.port = int(port)
+        first, *second = [Peer.parse(address) for address in line.removeprefix("listening ").split(", ")]
+        assert first.tls == (self.client is not None)
+        self.host, self.port = first.host, first.port
+        self.plain_port = second[0].port if second else 0
         return self
 
     def run(self) -> subprocess.CompletedProcess[str]:

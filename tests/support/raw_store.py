@@ -5,6 +5,7 @@ it is cut short, deflated, or no DICOM at all.
 """
 
 import socket
+import ssl
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -137,11 +138,14 @@ class RawAssociation:
     called: str = "FIRSTREAD"
     timeout: float = 30.0
     more: bytes = b""
+    tls: ssl.SSLContext | None = None
     results: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.socket = socket.create_connection((self.host, self.port), timeout=self.timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls is not None:
+            self.socket = self.tls.wrap_socket(self.socket, server_hostname=self.host)
 
     def __enter__(self) -> Self:
         try:

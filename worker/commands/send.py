@@ -9,7 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.commands.output import complain, err, print_json, print_table, say
-from worker.config import Peer
+from worker.config import Credentials, Peer, load_settings
 from worker.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def send(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", exists=True, help="Files, or folders with all below.")
     ],
-    to: Annotated[str, typer.Option("--to", metavar="AE@HOST:PORT", help="Who receives them.")],
+    to: Annotated[str, typer.Option("--to", metavar="AE@HOST:PORT[/tls]", help="Who receives them.")],
     calling: Annotated[str, typer.Option(help="Our AE title in the association.")] = "FIRSTREAD",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -32,7 +32,8 @@ def send(
     files = list(files_under(paths))
     if not files:
         raise typer.BadParameter("there is no file", param_hint="PATH")
-    outcomes = list(_sent_with_progress(files, peer, calling))
+    credentials = load_settings().credentials if peer.tls else None
+    outcomes = list(_sent_with_progress(files, peer, calling, credentials))
     refused = sum(outcome.error is not None for outcome in outcomes)
     if as_json:
         print_json([as_document(outcome) for outcome in outcomes])
@@ -86,9 +87,11 @@ def _peer(text: str) -> Peer:
         raise typer.BadParameter(str(error), param_hint="--to") from None
 
 
-def _sent_with_progress(files: list[Path], peer: Peer, calling: str) -> "Iterator[SendOutcome]":
+def _sent_with_progress(
+    files: list[Path], peer: Peer, calling: str, credentials: Credentials | None
+) -> "Iterator[SendOutcome]":
     from worker.reporting.pacs import send_files
 
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
-        yield from progress.track(send_files(files, peer, calling), total=len(files))
+        yield from progress.track(send_files(files, peer, calling, credentials=credentials), total=len(files))

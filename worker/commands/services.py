@@ -1,7 +1,6 @@
 """The services, one command each; `firstread up` runs them all on one machine."""
 
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from worker.database import Database, is_away
 from worker.errors import SchemaOwed, SettingsError
 from worker.files import make_private
 from worker.logs import configure_logs, get_logger
+from worker.supervision.addresses import SaidAddresses
 
 log = get_logger(__name__)
 
@@ -185,11 +185,11 @@ def worklist() -> None:
 
 def _listener_address(settings: Settings) -> str:
     """Return where scans are to be sent: as the running listener says, else as it is set."""
-    try:
-        said = json.loads((settings.data_dir / "run" / "listener.json").read_text())
-    except (OSError, ValueError):
-        return f"{settings.ae_title}@{settings.dicom_host}:{settings.dicom_port}"
-    return f"{said['ae_title']}@{said['host']}:{said['port']}"
+    listener = SaidAddresses(settings.data_dir / "run").listener()
+    if listener is not None:
+        return str(listener)
+    secure = "" if settings.tls_certificate is None else "/tls"
+    return f"{settings.ae_title}@{settings.dicom_host}:{settings.dicom_port}{secure}"
 
 
 def _version() -> str:

@@ -17,8 +17,9 @@ from worker.config import Settings, load_settings, made_data_dir, unknown_names
 from worker.errors import SettingsError, StartError
 from worker.logs import configure_logs, get_logger
 from worker.supervision.addresses import Addresses
-from worker.supervision.processes import on_stop_signals
+from worker.supervision.processes import Terminal, on_stop_signals
 from worker.supervision.supervisor import Supervisor, default_services
+from worker.tls import server_context
 
 log = get_logger(__name__)
 
@@ -37,6 +38,8 @@ def up(
     for address in check_addresses(settings):
         if not address.ok:
             raise SettingsError(f"{address.name}={address.found}; {address.fix}")
+    if settings.tls_certificate is not None:
+        server_context(settings.credentials, verify_peer=settings.tls_verify_peer)  # raises here, not in a log
     if unknown := unknown_names():
         log.warning("unknown_settings", names=unknown, todo="`firstread config` lists those there are")
     services = default_services(bootstrap.model_names(settings))
@@ -78,9 +81,13 @@ def demo(
 
 
 def _until_told(supervisor: Supervisor, stop: threading.Event) -> None:
-    """Drain at the first signal; at the second stop waiting for anything."""
+    """Drain at the first signal, at the second stop waiting for anything; SIGHUP but for a lost terminal: reload."""
+    terminal = Terminal()
 
     def told(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and not terminal.lost():
+            supervisor.reload()
+            return
         if stop.is_set():
             supervisor.hurry()
             return
@@ -119,13 +126,14 @@ def _as_document(addresses: Addresses, supervisor: Supervisor, settings: Setting
 
 def _say_hello(addresses: Addresses, supervisor: Supervisor, settings: Settings) -> None:
     listener = addresses.listener
+    secure = "+tls KEY CERTIFICATE +cf CA " if listener.tls else ""
     nowhere = f"nowhere: set FIRSTREAD_PACS; they stay in {settings.reports_dir}"
     lines = (
         ("worklist", addresses.worklist_url),
         ("send scans to", str(listener)),
         ("for example", f"firstread send FILE_OR_FOLDER --to {listener}"),
-        ("or", f"storescu -aec {listener.ae_title} {listener.host} {listener.port} FILE"),
-        *([("callers", ANYBODY)] if not settings.calling_aes and not is_loopback(settings.dicom_host) else []),
+        ("or", f"storescu {secure}-aec {listener.ae_title} {listener.host} {listener.port} FILE"),
+        *([("callers", ANYBODY)] if not settings.callers and not is_loopback(settings.dicom_host) else []),
         ("reports go to", ", ".join(str(peer) for peer in settings.pacs) or nowhere),
         ("data", str(supervisor.data_dir)),
         ("logs", str(supervisor.logs_dir)),

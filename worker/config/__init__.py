@@ -3,11 +3,14 @@
 Settings are read at the doors (`__main__`, `cli`, `celery_app`) and passed inward as plain values.
 """
 
+from worker.config.callers import Caller
 from worker.config.loading import load_settings, made_data_dir, unknown_names
 from worker.config.settings import Settings, config_file, default_data_dir
-from worker.config.values import Peer, Route
+from worker.config.values import Credentials, Peer, Route
 
 __all__ = [
+    "Caller",
+    "Credentials",
     "Peer",
     "Route",
     "Settings",

@@ -14,10 +14,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from worker.config.callers import Caller
+from worker.config.tls import TlsRules
 from worker.config.values import (
     BROKER_SCHEMES,
     DATABASE_PORT,
     DATABASE_SCHEMES,
+    Credentials,
     Peer,
     Route,
     check_scheme,
@@ -34,7 +37,7 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "firstread"
 
 
-class Settings(BaseSettings):
+class Settings(TlsRules):
     """Every setting, its default and its meaning (the description is what `firstread config` and README show)."""
 
     model_config = SettingsConfigDict(
@@ -45,7 +48,7 @@ class Settings(BaseSettings):
     ae_title: Annotated[str, Field(min_length=1, max_length=16)] = Field("FIRSTREAD", description="our AE title")
     require_called_ae: bool = Field(False, description="serve only associations that call our AE title")
     calling_aes: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="AE titles that may call, comma-separated; empty: any, with a warning"
+        (), description="who may call: AE or AE@ADDRESS, comma-separated; empty: anybody, with a warning"
     )
     dicom_host: str = Field("127.0.0.1", description="address the DICOM listener binds")
     dicom_port: Annotated[int, Field(ge=0, le=65535)] = Field(11112, description="its port; 0: a free one, printed")
@@ -62,8 +65,18 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in DATA_DIR")
     broker_url: str = Field("", description="Celery broker URL; empty: the embedded Redis that `up` starts")
     pacs: Annotated[tuple[Peer, ...], NoDecode] = Field(
-        (), description="where reports go: AE@HOST:PORT, comma-separated"
+        (), description="where reports go: AE@HOST:PORT, or AE@HOST:PORT/tls, comma-separated"
     )
+    tls_ca: Path | None = Field(None, description="CA certificates by which senders and destinations are known (PEM)")
+    tls_certificate: Path | None = Field(
+        None, description="our certificate and its chain (PEM); with it DICOM_PORT speaks TLS only"
+    )
+    tls_key: Path | None = Field(None, description="the private key to it (PEM), readable by nobody else")
+    tls_verify_peer: bool = Field(True, description="senders have to show a certificate that TLS_CA knows")
+    dicom_plain_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None, description="a second DICOM port without TLS, for senders that cannot; unset: none"
+    )
+    caller: tuple[Caller, ...] = Field((), description="[[caller]] tables: who may call too (firstread.toml)")
     models_dir: Path | None = Field(None, description="model packages beside the shipped ones")
     engine: Literal["auto", "keras"] = Field("auto", description="inference engine")
     study_quiet_seconds: Annotated[float, Field(ge=0)] = Field(
@@ -81,11 +94,6 @@ class Settings(BaseSettings):
     )
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     route: tuple[Route, ...] = Field((), description="[[route]] tables, tried before the shipped ones (firstread.toml)")
-
-    @field_validator("calling_aes", mode="before")
-    @classmethod
-    def _ae_list(cls, value: Any) -> Any:
-        return split_commas(value)
 
     @field_validator("pacs", mode="before")
     @classmethod
@@ -106,11 +114,6 @@ class Settings(BaseSettings):
     @classmethod
     def _is_ae_title(cls, value: str) -> str:
         return checked_ae_title(value)
-
-    @field_validator("calling_aes", mode="after")
-    @classmethod
-    def _are_ae_titles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(checked_ae_title(title) for title in value)
 
     @field_validator("broker_url", mode="after")
     @classmethod
@@ -156,6 +159,21 @@ class Settings(BaseSettings):
     def previews_dir(self) -> Path:
         """Where inference leaves the PNG previews that the worklist serves."""
         return self.data_dir / "previews"
+
+    @cached_property
+    def callers(self) -> tuple[Caller, ...]:
+        """Who may call, of `calling_aes` and of the `[[caller]]` tables; empty: anybody."""
+        return (*map(Caller.parse, self.calling_aes), *self.caller)
+
+    @cached_property
+    def known_calling_aes(self) -> tuple[str, ...]:
+        """The AE titles that are named in them: those that metrics tell apart."""
+        return tuple(caller.ae_title for caller in self.callers if caller.ae_title is not None)
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """The files of TLS."""
+        return Credentials(certificate=self.tls_certificate, key=self.tls_key, ca=self.tls_ca)
 
     @cached_property
     def effective_database_url(self) -> str:

@@ -2,6 +2,9 @@
 
 import difflib
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -11,28 +14,55 @@ BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps"
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The PEM files of TLS.
+
+    Attributes
+    ----------
+    certificate, key
+        Our certificate with its chain, and its private key; None: we show none.
+    ca
+        The certificates by which others are known; None: nobody is.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+
 class Peer(BaseModel):
-    """A DICOM application entity somewhere else, written `AE@HOST:PORT`."""
+    """A DICOM application entity somewhere else, written `AE@HOST:PORT`, or `AE@HOST:PORT/tls`."""
 
     model_config = ConfigDict(frozen=True)
     ae_title: Annotated[str, Field(min_length=1, max_length=16)]
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)]
+    tls: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `AE@HOST:PORT`; the AE title may hold an `@`, an IPv6 host stands in brackets."""
-        ae_title, at, address = text.strip().rpartition("@")
+        """Read `AE@HOST:PORT[/tls]`; the AE title may hold an `@`, an IPv6 host stands in brackets."""
+        plain = text.strip().removesuffix("/tls")
+        ae_title, at, address = plain.rpartition("@")
         host, colon, port = address.rpartition(":")
         if not (at and colon and ae_title and host and port.isdigit() and 1 <= int(port) <= 65535):
-            raise ValueError(f"{text!r} is not AE@HOST:PORT, for example PACS@192.0.2.10:104")
+            raise ValueError(f"{text!r} is not AE@HOST:PORT or AE@HOST:PORT/tls, for example PACS@192.0.2.10:104")
         if len(ae_title) > 16:
             raise ValueError(f"{text!r}: an AE title has at most 16 characters")
-        return cls(ae_title=ae_title, host=host.strip("[]"), port=int(port))
+        return cls(ae_title=ae_title, host=host.strip("[]"), port=int(port), tls=plain != text.strip())
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.ae_title}@{host}:{self.port}"
+        return f"{self.ae_title}@{host}:{self.port}{'/tls' if self.tls else ''}"
+
+    def secured_as(self, others: Iterable[Self]) -> Self:
+        """Return the one of `others` that is this peer over TLS, if there is one; else this.
+
+        What is owed to a destination from before it was given TLS goes there over TLS too, and never the other way.
+        """
+        secure = self.model_copy(update={"tls": True})
+        return next((other for other in others if other == secure), self)
 
 
 class Route(BaseModel):

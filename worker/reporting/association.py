@@ -1,35 +1,27 @@
 """Associations that we open, to a PACS or any other Storage SCP."""
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AssociationSocket
 
-from worker.config import Peer
-from worker.errors import PeerUnreachable
+from worker.config import Credentials, Peer
+from worker.errors import PeerUnreachable, SettingsError
+from worker.reporting.secure_socket import RequestorSocket, explain
 from worker.reporting.software import implementation_version_name
+from worker.tls import client_context
 from worker.uids import IMPLEMENTATION_CLASS_UID
 
 CONNECT_SECONDS = 5.0
 DIMSE_SECONDS = 30.0
 
 
-class _Socket(AssociationSocket):  # type: ignore[misc]
-    """The library's socket, closed as well where it never connected (there pynetdicom 3.0.4 leaves it open)."""
-
-    def _shutdown_socket(self) -> None:
-        never_connected = self.socket
-        super()._shutdown_socket()
-        if never_connected is not None:
-            never_connected.close()
-
-
 class _Requestor(AE):  # type: ignore[misc]
-    def _create_socket(self, assoc: Any, address: Any, tls_args: Any) -> _Socket:
-        opened = _Socket(assoc, address=address)
+    def _create_socket(self, assoc: Any, address: Any, tls_args: Any) -> RequestorSocket:
+        opened = RequestorSocket(assoc, address=address)
         opened.tls_args = tls_args
         return opened
 
@@ -44,6 +36,7 @@ def association(
     calling_ae: str,
     contexts: Sequence[PresentationContext],
     *,
+    credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
 ) -> Iterator[Any]:
@@ -57,15 +50,18 @@ def association(
         Our AE title.
     contexts
         What is proposed, at most 128 presentation contexts.
+    credentials
+        The files of TLS, for a peer that is reached over it; read anew each time, so that renewed ones are used.
     connect_seconds
-        Longest wait for the connection, and then for the answer to the association request.
+        Longest wait for the connection (its TLS handshake too), and then for the answer to the association request.
     dimse_seconds
         Longest wait for the answer to a DIMSE request, and for the network.
 
     Raises
     ------
     PeerUnreachable
-        The peer cannot be connected to, does not answer, rejects or aborts. `NothingAccepted`: it accepts no context.
+        The peer cannot be connected to, does not answer, rejects or aborts; over TLS also: one of us does not accept
+        the certificate of the other, or ours cannot be used. `NothingAccepted`: it accepts no context.
     """
     ae = _Requestor(ae_title=calling_ae)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -79,6 +75,7 @@ def association(
             peer.port,
             contexts=list(contexts),
             ae_title=peer.ae_title,
+            tls_args=_tls_arguments(peer, credentials or Credentials()),
             evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.append(True))],
         )
     except OSError as error:  # a host name that means nothing
@@ -94,9 +91,20 @@ def association(
         opened.release()
 
 
+def _tls_arguments(peer: Peer, credentials: Credentials) -> tuple[ssl.SSLContext, str] | None:
+    if not peer.tls:
+        return None
+    try:
+        return client_context(credentials), peer.host
+    except SettingsError as error:
+        raise PeerUnreachable(f"{peer}: no TLS with it: {error}") from error
+
+
 def _refusal(
     peer: Peer, calling_ae: str, opened: Any, *, connected: bool, connect_seconds: float
 ) -> PeerUnreachable | NothingAccepted:
+    if failure := opened.dul.socket.failure:
+        return PeerUnreachable(f"{peer}: {explain(failure)}")
     if not connected:
         return PeerUnreachable(
             f"{peer}: no connection (nobody listens there, or no answer within {connect_seconds:g} s); is it running, "

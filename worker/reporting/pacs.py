@@ -26,7 +26,7 @@ from pydicom.uid import (
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
 
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.errors import FirstreadError, PeerUnreachable, ReportError, ReportRefused
 from worker.reporting import storage_status
 from worker.reporting.association import CONNECT_SECONDS, DIMSE_SECONDS, NothingAccepted, association
@@ -66,6 +66,7 @@ def deliver(
     peer: Peer,
     calling_ae: str,
     *,
+    credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
 ) -> Delivered:
@@ -77,6 +78,8 @@ def deliver(
         The stored report.
     peer, calling_ae
         Whom to, and our AE title.
+    credentials
+        The files of TLS, for a peer that is reached over it.
     connect_seconds, dimse_seconds
         Longest waits: for connection and association, for the answer to the C-STORE.
 
@@ -90,7 +93,12 @@ def deliver(
         The stored report cannot be read.
     """
     (outcome,) = store(
-        [path], peer=peer, calling_ae=calling_ae, connect_seconds=connect_seconds, dimse_seconds=dimse_seconds
+        [path],
+        peer=peer,
+        calling_ae=calling_ae,
+        credentials=credentials,
+        connect_seconds=connect_seconds,
+        dimse_seconds=dimse_seconds,
     )
     if outcome.delivered is None:
         raise outcome.error or ReportError(f"{path.name}: nothing became of it")
@@ -102,6 +110,7 @@ def store(
     *,
     peer: Peer,
     calling_ae: str,
+    credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
 ) -> list[Outcome]:
@@ -118,7 +127,12 @@ def store(
     try:
         if readable:
             with association(
-                peer, calling_ae, contexts, connect_seconds=connect_seconds, dimse_seconds=dimse_seconds
+                peer,
+                calling_ae,
+                contexts,
+                credentials=credentials,
+                connect_seconds=connect_seconds,
+                dimse_seconds=dimse_seconds,
             ) as opened:
                 for path, report in readable.items():
                     outcomes[path] = _outcome(path, report, peer, opened)
@@ -135,6 +149,7 @@ def echo(
     peer: Peer,
     calling_ae: str,
     *,
+    credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
 ) -> float:
@@ -147,7 +162,12 @@ def echo(
     """
     begun = time.perf_counter()
     with association(
-        peer, calling_ae, [build_context(Verification)], connect_seconds=connect_seconds, dimse_seconds=dimse_seconds
+        peer,
+        calling_ae,
+        [build_context(Verification)],
+        credentials=credentials,
+        connect_seconds=connect_seconds,
+        dimse_seconds=dimse_seconds,
     ) as opened:
         answer = opened.send_c_echo()
         seconds = time.perf_counter() - begun

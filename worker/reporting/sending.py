@@ -3,9 +3,11 @@
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -18,8 +20,9 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
 from pynetdicom.dsutils import split_dataset
+from pynetdicom.presentation import PresentationContext
 
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.errors import PeerUnreachable
 from worker.reporting import storage_status
 from worker.reporting.association import CONNECT_SECONDS, DIMSE_SECONDS, NothingAccepted, association
@@ -40,6 +43,9 @@ class SendOutcome:
     status: int | None
     error: str | None
 
+
+_Opening = Callable[[Sequence[PresentationContext]], AbstractContextManager[Any]]
+"""Opens an association to the peer that the files go to."""
 
 _NO_PREAMBLE = bytes(128) + b"DICM"
 _NEEDED = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
@@ -62,6 +68,7 @@ def send_files(
     calling_ae: str,
     *,
     max_associations: int = 1,
+    credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
 ) -> Iterator[SendOutcome]:
@@ -75,6 +82,8 @@ def send_files(
         Whom to, and our AE title.
     max_associations
         How many associations may be open at a time.
+    credentials
+        The files of TLS, for a peer that is reached over it.
     connect_seconds, dimse_seconds
         Longest waits: for connection and association, for the answer to a C-STORE.
     """
@@ -85,13 +94,20 @@ def send_files(
                 items.append(_inspect(path, Path(scratch) / f"{number}.dcm"))
             except Exception as error:  # noqa: BLE001 - pydicom raises anything over hostile bytes; it is the outcome
                 yield SendOutcome(path, None, None, str(error) or type(error).__name__)
-        limits = {"connect_seconds": connect_seconds, "dimse_seconds": dimse_seconds}
+        opening = partial(
+            association,
+            peer,
+            calling_ae,
+            credentials=credentials,
+            connect_seconds=connect_seconds,
+            dimse_seconds=dimse_seconds,
+        )
         batches = _batches(items)
         if max_associations > 1:
-            yield from _send_in_parallel(batches, peer, calling_ae, limits, max_associations)
+            yield from _send_in_parallel(batches, peer, opening, max_associations)
         else:
             for batch in batches:
-                yield from _send_batch(batch, peer, calling_ae, limits)
+                yield from _send_batch(batch, peer, opening)
 
 
 def _inspect(path: Path, copy: Path) -> _Item:
@@ -168,13 +184,13 @@ def _batches(items: Iterable[_Item]) -> list[list[_Item]]:
 
 
 def _send_in_parallel(
-    batches: Sequence[list[_Item]], peer: Peer, calling_ae: str, limits: dict[str, float], associations: int
+    batches: Sequence[list[_Item]], peer: Peer, opening: _Opening, associations: int
 ) -> Iterator[SendOutcome]:
     done: SimpleQueue[SendOutcome | None] = SimpleQueue()
 
     def send(share: list[_Item]) -> None:
         try:
-            for outcome in _send_batch(share, peer, calling_ae, limits):
+            for outcome in _send_batch(share, peer, opening):
                 done.put(outcome)
         finally:
             done.put(None)
@@ -192,7 +208,7 @@ def _send_in_parallel(
             future.result()
 
 
-def _send_batch(batch: list[_Item], peer: Peer, calling_ae: str, limits: dict[str, float]) -> Iterator[SendOutcome]:
+def _send_batch(batch: list[_Item], peer: Peer, opening: _Opening) -> Iterator[SendOutcome]:
     """Send files over one association, and over another for the rest when the peer breaks it off."""
     left = list(batch)
     while left:
@@ -200,7 +216,7 @@ def _send_batch(batch: list[_Item], peer: Peer, calling_ae: str, limits: dict[st
             build_context(*pair) for pair in dict.fromkeys((i.sop_class_uid, i.transfer_syntax_uid) for i in left)
         ]
         try:
-            with association(peer, calling_ae, contexts, **limits) as opened:
+            with opening(contexts) as opened:
                 while left:
                     item = left.pop(0)
                     try:

@@ -36,7 +36,14 @@ class SaidAddresses:
     def listener(self) -> Peer | None:
         """Return where scans are sent; None while it has not been said."""
         said = self._said("listener")
-        return None if said is None else Peer(ae_title=said["ae_title"], host=said["host"], port=said["port"])
+        if said is None:
+            return None
+        secure = said.get("tls", False)
+        return Peer(ae_title=said["ae_title"], host=said["host"], port=said["port"], tls=secure)
+
+    def plain_port(self) -> int | None:
+        """Return the second port of the listener, without TLS, where there is one."""
+        return (self._said("listener") or {}).get("plain_port")
 
     def worklist_url(self) -> str | None:
         """Return where the worklist is; None while it has not been said."""
@@ -60,7 +67,9 @@ class SaidAddresses:
         Where the setting says "a free one", modalities and bookmarks would otherwise lose it.
         """
         if service == "listener" and (listener := self.listener()) is not None:
-            return {"FIRSTREAD_DICOM_PORT": str(listener.port)}
+            plain = self.plain_port()
+            second = {} if plain is None else {"FIRSTREAD_DICOM_PLAIN_PORT": str(plain)}
+            return {"FIRSTREAD_DICOM_PORT": str(listener.port), **second}
         if service == "worklist" and (url := self.worklist_url()) is not None:
             return {"FIRSTREAD_WEB_PORT": str(urlsplit(url).port)}
         return {}

@@ -171,6 +171,29 @@ def on_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
             signal.signal(number, handler)
 
 
+class Terminal:
+    """The terminal that we were started from, if there was one.
+
+    SIGHUP says that it has gone, or, from whoever sends it by hand or by a service manager, that files are to be read
+    again; this tells the two apart.
+    """
+
+    def __init__(self) -> None:
+        self._had_one = _has_terminal()
+
+    def lost(self) -> bool:
+        """Say whether there was one and it has gone."""
+        return self._had_one and not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def describe_exit(returncode: int) -> str:
     """Say how a process ended: `exit code 1`, `killed by SIGKILL`."""
     if returncode >= 0:

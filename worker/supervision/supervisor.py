@@ -6,6 +6,7 @@ One thread starts all children and looks after them; the kernel kills them shoul
 import fcntl
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -106,6 +107,7 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._hurry = threading.Event()
+        self._reload = threading.Event()
         self.failure: Exception | None = None
         """Why the supervising thread gave up, if it did (it drains all the same)."""
 
@@ -123,6 +125,9 @@ class Supervisor:
         self._lock = _take(self._run_dir / "supervisor.lock")
         try:
             _require_free_port("FIRSTREAD_DICOM_PORT", self._settings.dicom_host, self._settings.dicom_port)
+            _require_free_port(
+                "FIRSTREAD_DICOM_PLAIN_PORT", self._settings.dicom_host, self._settings.dicom_plain_port or 0
+            )
             _require_free_port("FIRSTREAD_WEB_PORT", self._settings.web_host, self._settings.web_port)
             if self._settings.metrics_port:
                 log.warning(
@@ -178,6 +183,10 @@ class Supervisor:
     def hurry(self) -> None:
         """Kill what a drain, under way or to come, would wait for."""
         self._hurry.set()
+
+    def reload(self) -> None:
+        """Have the listener read its certificates again (SIGHUP)."""
+        self._reload.set()
 
     def stop(self) -> None:
         """Drain: each service in its order is asked to stop and waited for, Redis last."""
@@ -237,6 +246,7 @@ class Supervisor:
                 for state in self._states:
                     if state.look_after(self._said.known_port):
                         self._forget_metrics_of_the_dead()
+                self._pass_reload_on()
                 self._stopping.wait(TICK_SECONDS)
         except Exception as error:
             self.failure = error
@@ -246,6 +256,15 @@ class Supervisor:
             self._stopping.set()
             self._drain()
             self._release()
+
+    def _pass_reload_on(self) -> None:
+        """Send SIGHUP to a listener that is up: one that is still starting reads its certificates anyway."""
+        if not self._reload.is_set():
+            return
+        self._reload.clear()
+        for state in self._states:
+            if state.service.name == "listener" and state.process is not None and self._said.listener() is not None:
+                state.process.send_signal(signal.SIGHUP)
 
     def _start_redis_first(self) -> None:
         """Start the broker and let it answer: the others would only wait for it in their own, slower way."""

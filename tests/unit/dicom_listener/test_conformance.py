@@ -12,6 +12,8 @@ from dicom_listener.messages import COMMAND_SET_CAP
 from dicom_listener.server import QUIET_SECONDS, UNASSOCIATED, Timeouts
 from dicom_listener.transport import MAX_PDU_LENGTH, PDU_CAP
 from worker.config import Settings
+from worker.reporting.association import CONNECT_SECONDS
+from worker.tls import SUITES
 
 STATEMENT = (Path(__file__).parents[3] / "deploy" / "conformance.md").read_text()
 
@@ -26,6 +28,7 @@ def test_every_status_is_in_its_table(status: int) -> None:
 def test_its_numbers_are_the_codes() -> None:
     timeouts = Timeouts()
     assert f"(ARTIM) | {timeouts.request:g} |" in STATEMENT
+    assert f"the TLS handshake | {timeouts.handshake:g} |" in STATEMENT
     assert f"within an association | {timeouts.network:g} |" in STATEMENT
     assert f"that has begun | {timeouts.network:g} |" in STATEMENT
     assert f"offered | {MAX_PDU_LENGTH} bytes" in STATEMENT
@@ -34,6 +37,8 @@ def test_its_numbers_are_the_codes() -> None:
     assert f"for {DRAIN_SECONDS:g} seconds" in STATEMENT
     assert f"quiet for {QUIET_SECONDS:g} seconds" in STATEMENT
     assert f"({Settings.model_fields['max_associations'].default}); beyond them {UNASSOCIATED} " in STATEMENT
+    assert all(suite in STATEMENT for suite in SUITES)
+    assert f"waited for {CONNECT_SECONDS:g} seconds" in STATEMENT
     assert IMPLEMENTATION_CLASS_UID in STATEMENT
     assert IMPLEMENTATION_VERSION_NAME in STATEMENT
 

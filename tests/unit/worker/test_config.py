@@ -69,6 +69,18 @@ def test_lists_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROKER_URL", "localhost:6379", ("FIRSTREAD_BROKER_URL", "no URL", "redis+socket://")),
         ("DATABASE_URL", "mysql://h/db", ("FIRSTREAD_DATABASE_URL", "mysql://", "sqlite://", "postgresql+psycopg://")),
         ("DATABASE_URL", "postgresql://u:p@h:x/db", ("FIRSTREAD_DATABASE_URL", "port")),
+        ("CALLING_AES", "CT1,CT2@10.0.0.300", ("FIRSTREAD_CALLING_AES", "'10.0.0.300'", "192.0.2.0/24")),
+        ("CALLING_AES", "CT2@10.0.0.1/24", ("FIRSTREAD_CALLING_AES", "host bits")),
+        ("CALLER", '[{"ae_title": "CT1", "adress": "192.0.2.7"}]', ("FIRSTREAD_CALLER", "adress")),
+        ("CALLER", "[{}]", ("FIRSTREAD_CALLER", "anybody")),
+        ("CALLER", '[{"certificate": "CN=ct1*"}]', ("FIRSTREAD_CALLER", "FIRSTREAD_TLS_CERTIFICATE")),
+        ("CALLER", '[{"addresses": ["192.0.2.0/33"]}]', ("FIRSTREAD_CALLER", "192.0.2.0/33")),
+        ("PACS", "PACS@h:104/tls", ("FIRSTREAD_TLS_CA", "PACS@h:104/tls")),
+        ("PACS", "PACS@h:104/ssl", ("FIRSTREAD_PACS", "/tls")),
+        ("TLS_CERTIFICATE", "/c.pem", ("FIRSTREAD_TLS_KEY", "FIRSTREAD_TLS_CERTIFICATE")),
+        ("TLS_CERTIFICATE", "/c.pem", ("FIRSTREAD_TLS_VERIFY_PEER", "FIRSTREAD_TLS_CA")),
+        ("TLS_KEY", "/c.key", ("FIRSTREAD_TLS_KEY", "FIRSTREAD_TLS_CERTIFICATE")),
+        ("DICOM_PLAIN_PORT", "104", ("FIRSTREAD_DICOM_PLAIN_PORT", "plain already")),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed(
@@ -204,3 +216,26 @@ def test_a_data_directory_that_cannot_be_made_is_named(monkeypatch: pytest.Monke
 def test_what_is_no_peer(text: str) -> None:
     with pytest.raises(ValueError, match=r"AE@HOST:PORT|16"):
         Peer.parse(text)
+
+
+def test_callers_of_both_settings_are_one_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "firstread.toml").write_text(
+        '[[caller]]\nae_title = "DX1"\naddresses = ["198.51.100.0/24", "2001:db8::7"]\n'
+        '[[caller]]\naddresses = "192.0.2.9"\n'
+    )
+    monkeypatch.setenv("FIRSTREAD_CALLING_AES", "CT1,CT2@192.0.2.7,CT3@2001:db8::/32")
+    settings = load_settings()
+    assert settings.calling_aes == ("CT1", "CT2@192.0.2.7", "CT3@2001:db8::/32")
+    assert settings.known_calling_aes == ("CT1", "CT2", "CT3", "DX1")
+    assert [[str(network) for network in caller.addresses] for caller in settings.callers] == [
+        [], ["192.0.2.7/32"], ["2001:db8::/32"], ["198.51.100.0/24", "2001:db8::7/128"], ["192.0.2.9/32"],
+    ]  # fmt: skip
+
+
+def test_a_destination_over_tls_is_written_as_it_is_read() -> None:
+    secure, plain = Peer.parse("PACS@[2001:db8::1]:2762/tls"), Peer.parse("PACS@[2001:db8::1]:2762")
+    assert secure.tls
+    assert str(secure) == "PACS@[2001:db8::1]:2762/tls"
+    assert plain.secured_as([secure]) == secure
+    assert secure.secured_as([plain]) == secure, "never the other way"
+    assert plain.secured_as([Peer.parse("OTHER@[2001:db8::1]:2762/tls")]) == plain

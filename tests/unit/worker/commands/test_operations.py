@@ -10,6 +10,8 @@ import pydicom
 import pytest
 from rich.console import Console
 
+from tests.support import certificates
+from tests.support.certificates import Authority
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.objects import film, save, spool_bytes, spool_object
 from worker.cli import main
@@ -220,6 +222,14 @@ def test_up_names_the_address_that_is_not_ours(tmp_path: Path, monkeypatch, caps
     monkeypatch.setenv("FIRSTREAD_WEB_HOST", "8.8.8.8")
     code, _, err = run(monkeypatch, capsys, "up")
     assert (code, "FIRSTREAD_WEB_HOST=8.8.8.8 is no address of this machine" in err, "PORT" in err) == (2, True, False)
+
+
+def test_up_names_the_certificate_that_cannot_be_used(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("FIRSTREAD_DATA_DIR", str(tmp_path))
+    for name, path in certificates.settings(Authority(tmp_path / "ca").expired("old")).items():
+        monkeypatch.setenv(f"FIRSTREAD_{name.upper()}", str(path))
+    code, _, err = run(monkeypatch, capsys, "up")
+    assert (code, "FIRSTREAD_TLS_CERTIFICATE" in err, "expired on" in err) == (2, True, True)
 
 
 @pytest.mark.parametrize(

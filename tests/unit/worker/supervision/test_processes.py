@@ -177,6 +177,34 @@ def test_signals_that_the_caller_ignores_stay_ignored() -> None:
     assert told == [signal.SIGTERM, signal.SIGINT]
 
 
+WAITS_FOR_HANGUPS = """
+import os, signal, sys
+from worker.supervision.processes import Terminal
+os.open(sys.argv[1], os.O_RDWR)  # a session without a terminal has the first that it opens
+terminal = Terminal()
+signal.signal(signal.SIGHUP, lambda *_: print("lost" if terminal.lost() else "there", flush=True))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_a_terminal_that_has_gone_is_told_from_a_signal_sent_by_hand() -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-c", WAITS_FOR_HANGUPS, os.ttyname(theirs)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout.readline() == "there\n"
+            os.close(theirs)
+            os.close(ours)
+            assert process.stdout.readline() == "lost\n"
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize(
     ("code", "said"), [(0, "exit code 0"), (3, "exit code 3"), (-9, "killed by SIGKILL"), (-90, "killed by signal 90")]
 )

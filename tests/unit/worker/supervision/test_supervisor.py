@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support import certificates
+from tests.support.certificates import Authority
+from worker.commands.up import _until_told
 from worker.config import Settings
 from worker.errors import StartError
 from worker.supervision import processes
@@ -331,3 +334,45 @@ def test_not_ready_in_time_names_the_service_that_keeps_dying(tmp_path: Path) ->
         until(lambda: any(line["event"] == "service_ended" for line in lines))
         with pytest.raises(StartError, match=r"listener: exit code 2, see .*listener\.log"):
             supervisor.wait_ready(0)
+
+
+def test_the_listener_reads_its_certificates_again_and_goes_on(tmp_path: Path) -> None:
+    files = Authority(tmp_path / "ca").issue("firstread")
+    log = tmp_path / "data" / "logs" / "listener.log"
+    configured = settings(tmp_path, **certificates.settings(files))
+    environment = {
+        **os.environ,
+        "FIRSTREAD_DICOM_PORT": "0",
+        "FIRSTREAD_DICOM_PLAIN_PORT": "0",
+        **{f"FIRSTREAD_{name.upper()}": str(value) for name, value in certificates.settings(files).items()},
+    }
+    services = default_services()[:1]
+    with Supervisor(configured, services=services, environment=environment, restart=SOON) as supervisor:
+        listener = supervisor.wait_listener()
+        assert listener.tls
+        pids = supervisor.pids()
+        plain = supervisor._said.plain_port()
+        assert supervisor._said.known_port("listener") == {
+            "FIRSTREAD_DICOM_PORT": str(listener.port),
+            "FIRSTREAD_DICOM_PLAIN_PORT": str(plain),
+        }
+        supervisor.reload()
+        until(lambda: log.read_text().count('"certificate_in_force"') == 2)
+        assert supervisor.pids() == pids
+
+
+def test_up_takes_a_hangup_for_a_reload_while_its_terminal_is_there(tmp_path: Path) -> None:
+    supervisor, stop = Supervisor(settings(tmp_path)), Event()
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        _until_told(supervisor, stop)
+        signal.raise_signal(signal.SIGHUP)
+        assert supervisor._reload.is_set()
+        assert not stop.is_set()
+        with capture_logs():
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

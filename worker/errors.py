@@ -43,6 +43,10 @@ class ProtocolError(Never):
     """A peer broke the DICOM upper layer or message exchange protocol; its association is aborted."""
 
 
+class UnreadableMessage(Never):
+    """A message of storage commitment is none, or beyond its bounds; it is answered with a failure."""
+
+
 class UnreadableObject(Never):
     """The stored bytes are no DICOM object that can be read."""
 
@@ -61,6 +65,10 @@ class ReportError(Never):
 
 class ReportRefused(Never):
     """A peer answered a report with a failure status."""
+
+
+class CommitmentRefused(Never):
+    """A peer answered a message of storage commitment with a failure status."""
 
 
 class SchemaOwed(Never):

@@ -64,6 +64,15 @@ class Settings(BaseSettings):
     pacs: Annotated[tuple[Peer, ...], NoDecode] = Field(
         (), description="where reports go: AE@HOST:PORT, comma-separated"
     )
+    commitment_peers: Annotated[tuple[Peer, ...], NoDecode] = Field(
+        (), description="where those that ask for storage commitment get the result: AE@HOST:PORT, comma-separated"
+    )
+    commitment_from: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="AE titles in PACS to ask for storage commitment of our reports, or `all`; empty: none"
+    )
+    commitment_seconds: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="a destination that has not said whether it commits is asked again after so long"
+    )
     models_dir: Path | None = Field(None, description="model packages beside the shipped ones")
     engine: Literal["auto", "keras"] = Field("auto", description="inference engine")
     study_quiet_seconds: Annotated[float, Field(ge=0)] = Field(
@@ -82,12 +91,12 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     route: tuple[Route, ...] = Field((), description="[[route]] tables, tried before the shipped ones (firstread.toml)")
 
-    @field_validator("calling_aes", mode="before")
+    @field_validator("calling_aes", "commitment_from", mode="before")
     @classmethod
     def _ae_list(cls, value: Any) -> Any:
         return split_commas(value)
 
-    @field_validator("pacs", mode="before")
+    @field_validator("pacs", "commitment_peers", mode="before")
     @classmethod
     def _peer_list(cls, value: Any) -> Any:
         parts = split_commas(value)
@@ -107,7 +116,7 @@ class Settings(BaseSettings):
     def _is_ae_title(cls, value: str) -> str:
         return checked_ae_title(value)
 
-    @field_validator("calling_aes", mode="after")
+    @field_validator("calling_aes", "commitment_from", mode="after")
     @classmethod
     def _are_ae_titles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(checked_ae_title(title) for title in value)

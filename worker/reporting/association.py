@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pynetdicom import AE, evt
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket
 
@@ -46,6 +47,8 @@ def association(
     *,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    handlers: Sequence[Any] = (),
 ) -> Iterator[Any]:
     """Open an association as requestor; it is released at the end, or aborted when something went wrong.
 
@@ -61,6 +64,10 @@ def association(
         Longest wait for the connection, and then for the answer to the association request.
     dimse_seconds
         Longest wait for the answer to a DIMSE request, and for the network.
+    roles
+        Role selections proposed: where we are the SCP of an association that we open (PS3.7 D.3.3.4).
+    handlers
+        pynetdicom event handlers: for what the peer asks of us on the same association.
 
     Raises
     ------
@@ -79,7 +86,8 @@ def association(
             peer.port,
             contexts=list(contexts),
             ae_title=peer.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.append(True))],
+            ext_neg=list(roles),
+            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.append(True)), *handlers],
         )
     except OSError as error:  # a host name that means nothing
         raise PeerUnreachable(f"{peer}: the host cannot be found ({error.strerror or error})") from error

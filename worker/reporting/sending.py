@@ -200,7 +200,10 @@ def _send_batch(batch: list[_Item], peer: Peer, calling_ae: str, limits: dict[st
             build_context(*pair) for pair in dict.fromkeys((i.sop_class_uid, i.transfer_syntax_uid) for i in left)
         ]
         try:
-            with association(peer, calling_ae, contexts, **limits) as opened:
+            seconds, answer_seconds = limits["connect_seconds"], limits["dimse_seconds"]
+            with association(
+                peer, calling_ae, contexts, connect_seconds=seconds, dimse_seconds=answer_seconds
+            ) as opened:
                 while left:
                     item = left.pop(0)
                     try:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_listener.dimse_status import ACCEPTED, Answer
-from dicom_listener.handlers import Handlers, Operation, StoreRequest
+from dicom_listener.handlers import Handlers, Operation
 from dicom_listener.messages import COMMAND_SET_CAP, Messages
+from dicom_listener.request import Request
 from tests.support.raw_store import command_set, element, parse_command_set, pdv, store_request
 from worker.errors import ProtocolError
 
@@ -20,7 +21,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 class Recorded:
     """A store that keeps what it is given."""
 
-    def __init__(self, request: StoreRequest) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
         self.data = b""
         self.ended = ""
@@ -42,7 +43,7 @@ class Recorder(Handlers):
     def __init__(self) -> None:
         self.stores: list[Recorded] = []
 
-    def store(self, request: StoreRequest) -> Operation:
+    def store(self, request: Request) -> Operation:
         self.stores.append(Recorded(request))
         return self.stores[-1]
 

@@ -74,13 +74,18 @@ class Orthanc(_Peer):
 
     ae_title = "ORTHANC"
 
+    def __init__(self, folder: Path, **modalities: tuple[str, str, int]) -> None:
+        """Start knowing `modalities`: its own name of each → AE title, host, port."""
+        super().__init__(folder)
+        self.modalities = {name: list(address) for name, address in modalities.items()}
+
     def command(self) -> list[str]:
         self.http_port = free_port()
         configuration = {
             "Name": "test", "StorageDirectory": str(self.folder / "db"), "DicomAet": self.ae_title,
             "DicomPort": self.port, "HttpPort": self.http_port, "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False, "DicomCheckCalledAet": False, "Plugins": [],
-            "OverwriteInstances": False,
+            "OverwriteInstances": False, "DicomModalities": self.modalities,
         }  # fmt: skip
         path = self.folder / "orthanc.json"
         path.write_text(json.dumps(configuration))
@@ -104,6 +109,19 @@ class Orthanc(_Peer):
         """Ask its REST interface."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/{path}", timeout=10) as answer:
             return json.load(answer)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Tell its REST interface something: JSON, or bytes as they are."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}/{path}", data=data, method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def delete(self, path: str) -> None:
+        """Remove something from it."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}/{path}", method="DELETE")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answer.read()
 
     def instances(self) -> list[str]:
         """The SOP Instance UIDs it holds."""

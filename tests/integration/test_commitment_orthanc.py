@@ -86,15 +86,16 @@ def test_orthanc_asks_us(tmp_path: Path, orthanc: Orthanc, pipeline: Pipeline) -
     good, bad = until(pipeline, answers)
     assert (good["Status"], bad["Status"]) == ("Success", "Failure")
     assert [one["SOPInstanceUID"] for one in bad["Success"]] == [uids[0][1]]
-    assert {one["SOPInstanceUID"]: one["FailureReason"] for one in bad["Failures"]} == {uids[1][1]: 0x0110, uids[2][1]: 0x0112}
+    assert {one["SOPInstanceUID"]: one["FailureReason"] for one in bad["Failures"]} == {
+        uids[1][1]: 0x0110,
+        uids[2][1]: 0x0112,
+    }
     requests = rows(pipeline, CommitmentRequest)
     assert {(one.calling_ae, one.status, one.attempts) for one in requests} == {("ORTHANC", "reported", 1)}
     assert pipeline.spool.commitments() == []
 
 
-def test_we_ask_orthanc(
-    tmp_path: Path, orthanc: Orthanc, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_we_ask_orthanc(tmp_path: Path, orthanc: Orthanc, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has lost a report and says so: the report is sent again, and then it commits to it."""
     really = commitment.ask
     lost: list[str] = []

@@ -1,6 +1,7 @@
 """PACS that no one here wrote: dcmtk's storescp and Orthanc, started and stopped by the test."""
 
 import contextlib
+import http.client
 import json
 import math
 import os
@@ -112,16 +113,19 @@ class Orthanc(_Peer):
 
     def post(self, path: str, body: Any) -> Any:
         """Tell its REST interface something: JSON, or bytes as they are."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}/{path}", data=data, method="POST")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        return json.loads(self._ask("POST", path, body if isinstance(body, bytes) else json.dumps(body).encode()))
 
     def delete(self, path: str) -> None:
         """Remove something from it."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}/{path}", method="DELETE")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            answer.read()
+        self._ask("DELETE", path)
+
+    def _ask(self, method: str, path: str, data: bytes | None = None) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, f"/{path}", data)
+            answer = connection.getresponse()
+            assert answer.status == http.HTTPStatus.OK, f"{method} {path}: {answer.status} {answer.read()!r}"
+            return answer.read()
 
     def instances(self) -> list[str]:
         """The SOP Instance UIDs it holds."""

@@ -5,6 +5,7 @@ known, and never answered for with a failure because nobody had looked at it yet
 """
 
 import time
+from collections.abc import Container
 from pathlib import Path
 
 from sqlmodel import Session, col, select
@@ -31,6 +32,8 @@ AT_ONCE = 16
 """So many messages are registered in one turn; arrivals have the next."""
 PATIENCE_SECONDS = 600.0
 """How long a request waits for objects that were there before it and cannot be registered: a disk that is ill."""
+OTHER = "other"
+"""The lane of those that nobody said the address of."""
 UNREADABLE_SECONDS = 30.0
 """A message that the disk will not give is tried again after so long."""
 
@@ -42,13 +45,16 @@ class CommitmentArrivals:
     ----------
     record
         Writes an audit event: (session, action, subject, detail).
+    known
+        AE titles whose requests wait in a lane of their own; all others share one, and one label of the metrics.
     """
 
-    def __init__(self, database: Database, spool: Spool, work: Work, record: Record) -> None:
+    def __init__(self, database: Database, spool: Spool, work: Work, record: Record, known: Container[str]) -> None:
         self.database = database
         self.spool = spool
         self.work = work
         self.record = record
+        self.known = known
         self._before: dict[str, tuple[float, frozenset[str]]] = {}
         self._later: dict[str, float] = {}
 
@@ -120,7 +126,7 @@ class CommitmentArrivals:
             WorkKind.COMMIT,
             f"commitment {subject_id}",
             subject_id,
-            lane=message.calling_ae,
+            lane=message.calling_ae if message.calling_ae in self.known else OTHER,
             not_before=utc_now(),
         )
         detail = {"calling_ae": message.calling_ae, "instances": len(instances), "duplicate": request.duplicate}

@@ -81,6 +81,10 @@ class CommitmentReport:
         """
         with self.database.read() as session:
             request = session.exec(select(CommitmentRequest).where(CommitmentRequest.id == claim.subject_id)).one()
+        peer = self.peers.get(request.calling_ae)
+        if peer is None:  # the bytes are read again when there is somebody to tell: a stranger costs us nothing
+            self._no_address(claim, request)
+            return
         if request.failures is None:
             with metrics.stage_seconds.labels(stage="verify").time():
                 failures = self._check(request)
@@ -89,10 +93,6 @@ class CommitmentReport:
                     self.work.put_off(session, claim, "", seconds=0.0, costs_attempt=False)
                 return
             self._keep(request, failures)
-        peer = self.peers.get(request.calling_ae)
-        if peer is None:
-            self._no_address(claim, request)
-            return
         try:
             commitment.report(_result(request), peer, request.called_ae or self.ae_title)
         except FirstreadError as error:
@@ -173,7 +173,7 @@ class CommitmentReport:
     def _no_address(self, claim: Claim, request: CommitmentRequest) -> None:
         error = (
             f"{request.calling_ae!r} asked, and nobody said where it is: add it to FIRSTREAD_COMMITMENT_PEERS "
-            "(AE@HOST:PORT) and start the services again; the result is kept"
+            "(AE@HOST:PORT) and start the services again; the request is kept, and answered then"
         )
         with self.database.write() as session:
             self._tried(session, request, error)

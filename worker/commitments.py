@@ -60,7 +60,7 @@ class Commitments:
     ) -> None:
         self.policy = policy
         self.work = work
-        self.arrivals = CommitmentArrivals(database, spool, work, record)
+        self.arrivals = CommitmentArrivals(database, spool, work, record, policy.peers)
         self.reporting = CommitmentReport(
             database, spool, work, record, ae_title=ae_title, peers=policy.peers, stopping=stopping
         )

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -120,6 +120,14 @@ class Settings(BaseSettings):
     @classmethod
     def _are_ae_titles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(checked_ae_title(title) for title in value)
+
+    @field_validator("commitment_from", mode="after")
+    @classmethod
+    def _are_destinations(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = {peer.ae_title for peer in info.data.get("pacs", ())}
+        if strangers := sorted(set(value) - known - {"all"}):
+            raise ValueError(f"{', '.join(strangers)}: no AE title of FIRSTREAD_PACS; say one of those, or all")
+        return value
 
     @field_validator("broker_url", mode="after")
     @classmethod

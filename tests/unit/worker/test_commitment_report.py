@@ -238,13 +238,14 @@ def test_a_refusal_is_bounded_shown_and_tried_again_on_request(
     assert [one.status for one in rows(pipeline, CommitmentRequest)] == ["reported"]
 
 
-def test_without_an_address_the_result_is_kept_and_says_what_to_do(pipeline: Pipeline, told: list[Any]) -> None:
+def test_without_an_address_the_request_is_kept_and_says_what_to_do(pipeline: Pipeline, told: list[Any]) -> None:
     (ds,) = stored(pipeline)
     ask(pipeline.spool, named(ds), calling="STRANGER")
     register(pipeline)
     pipeline.deliver()
     (request,) = rows(pipeline, CommitmentRequest)
-    assert (request.status, request.failures) == ("pending", [])
+    assert (request.status, request.failures) == ("pending", None)
+    assert {item.lane for item in rows(pipeline, WorkItem) if item.kind == "commit"} == {"other"}
     assert "FIRSTREAD_COMMITMENT_PEERS" in request.last_error
     assert told == []
     pipeline.commitments.reporting.peers = {"STRANGER": PEER}
@@ -260,7 +261,7 @@ def test_a_worker_that_vanishes_every_time_ends_in_quarantine(
     (ds,) = stored(pipeline)
     ask(pipeline.spool, named(ds))
     register(pipeline)
-    pipeline.work.claim("commit", lane="MODALITY")  # type: ignore[arg-type]
+    pipeline.work.claim("commit", lane="other")  # type: ignore[arg-type]
     pipeline.sweep()
     assert [one.kind for one in quarantine_list(pipeline.database)] == ["commit"]
     assert [one.status for one in rows(pipeline, CommitmentRequest)] == ["failed"]

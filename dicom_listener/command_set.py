@@ -12,10 +12,14 @@ from worker.errors import ProtocolError
 
 C_STORE_RQ = 0x0001
 C_ECHO_RQ = 0x0030
+N_EVENT_REPORT_RQ = 0x0100
+N_ACTION_RQ = 0x0130
 C_CANCEL_RQ = 0x0FFF
 RESPONSE = 0x8000
 """The bit of the Command Field that makes a request's value its response's (PS3.7 E.1)."""
 NO_DATA_SET = 0x0101
+TYPE_IDS = {N_EVENT_REPORT_RQ: 0x1002, N_ACTION_RQ: 0x1008}
+"""Where a request says what kind of event or action it means, by Command Field."""
 
 IS_COMMAND = 0x01
 IS_LAST = 0x02
@@ -28,7 +32,7 @@ P_DATA_TF = 0x04
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The elements of a request that the listener looks at (PS3.7 9.3.1.1 and 9.3.5.1).
+    """The elements of a request that the listener looks at (PS3.7 9.3.1.1, 9.3.5.1, 10.3.1.1 and 10.3.4.1).
 
     Attributes
     ----------
@@ -39,9 +43,11 @@ class Command:
     has_data_set
         Whether (0000,0800) Command Data Set Type announces a data set.
     sop_class_uid
-        (0000,0002) Affected SOP Class UID, without padding; empty when absent.
+        (0000,0002) Affected or (0000,0003) Requested SOP Class UID, without padding; empty when absent.
     sop_instance_uid
-        (0000,1000) Affected SOP Instance UID, without padding; empty when absent.
+        (0000,1000) Affected or (0000,1001) Requested SOP Instance UID, without padding; empty when absent.
+    type_id
+        (0000,1008) Action Type ID or (0000,1002) Event Type ID; 0 when absent.
     """
 
     field: int
@@ -49,6 +55,7 @@ class Command:
     has_data_set: bool
     sop_class_uid: str
     sop_instance_uid: str
+    type_id: int = 0
 
     @classmethod
     def parse(cls, encoded: bytes) -> Self:
@@ -60,12 +67,15 @@ class Command:
             It is cut short, holds another group than 0000, or lacks what every request must carry.
         """
         elements = _elements(encoded)
+        field = _unsigned_short(elements, 0x0100, "Command Field")
+        type_of = TYPE_IDS.get(field)
         return cls(
-            field=_unsigned_short(elements, 0x0100, "Command Field"),
+            field=field,
             message_id=_unsigned_short(elements, 0x0110, "Message ID") if 0x0110 in elements else 0,
             has_data_set=_unsigned_short(elements, 0x0800, "Command Data Set Type") != NO_DATA_SET,
-            sop_class_uid=_uid(elements, 0x0002),
-            sop_instance_uid=_uid(elements, 0x1000),
+            sop_class_uid=_uid(elements, 0x0002) or _uid(elements, 0x0003),
+            sop_instance_uid=_uid(elements, 0x1000) or _uid(elements, 0x1001),
+            type_id=_unsigned_short(elements, type_of, "Type ID") if type_of in elements else 0,
         )
 
 
@@ -95,7 +105,7 @@ def _uid(elements: dict[int, bytes], element: int) -> str:
 
 
 def encode_response(command: Command, status: int, comment: str = "", *, echo_instance: bool = False) -> bytes:
-    """Encode the response to a request (PS3.7 9.3.1.2 and 9.3.5.2).
+    """Encode the response to a request (PS3.7 9.3.1.2, 9.3.5.2, 10.3.1.2 and 10.3.4.2).
 
     Parameters
     ----------
@@ -120,6 +130,8 @@ def encode_response(command: Command, status: int, comment: str = "", *, echo_in
         elements.append((0x0902, _even(comment[:64], b" ")))
     if echo_instance:
         elements.append((0x1000, _even(command.sop_instance_uid, b"\0")))
+    if command.field in TYPE_IDS:
+        elements.append((TYPE_IDS[command.field], command.type_id.to_bytes(2, "little")))
     body = b"".join(_ELEMENT.pack(0, element, len(value)) + value for element, value in elements)
     return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
 

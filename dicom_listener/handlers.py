@@ -3,13 +3,15 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
+from dicom_listener.commitment import Commitment
 from dicom_listener.dimse_status import ACCEPTED, BAD_INSTANCE_UID, NO_DATA_SET, NO_STORAGE_CLASS, UNEXPECTED, Answer
 from dicom_listener.file_meta import encode_head
 from dicom_listener.negotiation import is_storage
 from dicom_listener.reception import Reception
+from dicom_listener.request import Request, shown
+from worker.commitment_message import Kind
 from worker.intake.spool import Spool
 from worker.logs import get_logger
 from worker.metrics import store_seconds
@@ -48,29 +50,7 @@ class Drain:
         """Nothing was kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreRequest:
-    """A C-STORE request as its command set and its association describe it (PS3.7 9.1.1.1).
-
-    Attributes
-    ----------
-    abstract_syntax_uid
-        What the presentation context was negotiated for.
-    association
-        Number of the association, to find its lines in the log.
-    """
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    abstract_syntax_uid: str
-    transfer_syntax_uid: str
-    calling_ae: str
-    called_ae: str
-    association: int
-    has_data_set: bool = True
-
-
-def judge(request: StoreRequest) -> Answer | None:
+def judge(request: Request) -> Answer | None:
     """Return why a C-STORE request is refused whatever its data set says, or None."""
     if not (is_storage(request.sop_class_uid) and is_storage(request.abstract_syntax_uid)):
         return NO_STORAGE_CLASS
@@ -100,15 +80,19 @@ class Handlers:
         """Answer a C-ECHO."""
         return Drain(ACCEPTED)
 
-    def store(self, request: StoreRequest) -> Operation:
+    def store(self, request: Request) -> Operation:
         """Begin a C-STORE; never raises."""
         return Store(self.spool, request, max_object_bytes=self.max_object_bytes)
+
+    def commitment(self, kind: Kind, request: Request, type_id: int) -> Operation:
+        """Begin an N-ACTION (a request to commit) or an N-EVENT-REPORT (the result of ours); never raises."""
+        return Commitment(self.spool, kind, request, type_id)
 
 
 class Store:
     """One C-STORE from its command set to its answer; whatever happens inside becomes a status and a log line."""
 
-    def __init__(self, spool: Spool, request: StoreRequest, *, max_object_bytes: int) -> None:
+    def __init__(self, spool: Spool, request: Request, *, max_object_bytes: int) -> None:
         self._request = request
         self._started = time.perf_counter()
         self._reception: Reception | None = None
@@ -183,12 +167,7 @@ class Store:
         }
 
 
-def shown(uid: str) -> str:
-    """Return a UID for the log; what a peer sent in its place is not repeated, only its length."""
-    return uid if is_uid(uid) else f"<no UID, {len(uid)} characters>"
-
-
-def _head(request: StoreRequest) -> bytes:
+def _head(request: Request) -> bytes:
     return encode_head(
         sop_class_uid=request.sop_class_uid,
         sop_instance_uid=request.sop_instance_uid,

@@ -11,13 +11,16 @@ from dicom_listener.command_set import (
     C_STORE_RQ,
     IS_COMMAND,
     IS_LAST,
+    N_ACTION_RQ,
+    N_EVENT_REPORT_RQ,
     RESPONSE,
     Command,
     encode_response,
     p_data,
 )
 from dicom_listener.dimse_status import NOT_SERVED
-from dicom_listener.handlers import Drain, Handlers, Operation, StoreRequest
+from dicom_listener.handlers import Drain, Handlers, Operation
+from dicom_listener.request import Request
 from worker.errors import ProtocolError
 from worker.logs import get_logger
 from worker.uids import is_uid
@@ -26,6 +29,9 @@ log = get_logger(__name__)
 
 COMMAND_SET_CAP = 1 << 14
 """Largest command set, bytes; a C-STORE request has some 200."""
+
+NAMES_INSTANCE = frozenset((C_STORE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RQ))
+"""Requests about one SOP Instance, which their response names again."""
 
 _PDV = struct.Struct(">LBB")
 
@@ -108,21 +114,24 @@ class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no
             return Drain(None)
         if command.field == C_ECHO_RQ:
             return self._handlers.echo()
-        if command.field != C_STORE_RQ:
-            log.warning("request_not_served", association=self.assoc.number, command_field=f"{command.field:04X}")
-            return Drain(NOT_SERVED)
-        return self._handlers.store(
-            StoreRequest(
-                sop_class_uid=command.sop_class_uid,
-                sop_instance_uid=command.sop_instance_uid,
-                abstract_syntax_uid=str(context.abstract_syntax),
-                transfer_syntax_uid=str(context.transfer_syntax[0]),
-                calling_ae=self.assoc.calling_ae,
-                called_ae=self.assoc.called_ae,
-                association=self.assoc.number,
-                has_data_set=command.has_data_set,
-            )
+        request = Request(
+            sop_class_uid=command.sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
+            abstract_syntax_uid=str(context.abstract_syntax),
+            transfer_syntax_uid=str(context.transfer_syntax[0]),
+            calling_ae=self.assoc.calling_ae,
+            called_ae=self.assoc.called_ae,
+            association=self.assoc.number,
+            has_data_set=command.has_data_set,
         )
+        if command.field == C_STORE_RQ:
+            return self._handlers.store(request)
+        if command.field == N_ACTION_RQ:
+            return self._handlers.commitment("request", request, command.type_id)
+        if command.field == N_EVENT_REPORT_RQ:
+            return self._handlers.commitment("result", request, command.type_id)
+        log.warning("request_not_served", association=self.assoc.number, command_field=f"{command.field:04X}")
+        return Drain(NOT_SERVED)
 
     def _finish(self) -> None:
         operation, self._operation = self._operation, None
@@ -130,6 +139,6 @@ class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         answer = operation.finish() if operation is not None else None
         if answer is None or command is None:
             return
-        echo_instance = command.field == C_STORE_RQ and is_uid(command.sop_instance_uid)
+        echo_instance = command.field in NAMES_INSTANCE and is_uid(command.sop_instance_uid)
         response = encode_response(command, answer.status, answer.comment, echo_instance=echo_instance)
         self.dul.send_now(p_data(self._context_id, response, self.maximum_pdu_size or 0))

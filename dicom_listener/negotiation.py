@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
+from worker.commitment_message import TRANSFER_SYNTAXES
 from worker.uids import is_uid
 
 STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
@@ -21,7 +22,7 @@ _STORAGE = frozenset(str(context.abstract_syntax) for context in AllStoragePrese
 _NEVER_STORED = frozenset(
     {
         "1.2.840.10008.1.3.10",  # Media Storage Directory: a DICOMDIR is written, not sent
-        "1.2.840.10008.1.20.1",  # Storage Commitment Push Model
+        "1.2.840.10008.1.20.1",  # Storage Commitment Push Model: served, but not by C-STORE
         "1.2.840.10008.1.20.2",  # Storage Commitment Pull Model
     }
 )
@@ -83,10 +84,14 @@ def supported(proposed: Iterable[PresentationContext]) -> list[PresentationConte
     chosen: dict[str, list[str]] = {}
     for context in proposed:
         abstract_syntax = str(context.abstract_syntax)
-        if abstract_syntax != Verification and not is_storage(abstract_syntax):
+        commitment = abstract_syntax == StorageCommitmentPushModel
+        if not commitment and abstract_syntax != Verification and not is_storage(abstract_syntax):
             continue
         syntaxes = chosen.setdefault(abstract_syntax, [])
-        choice = choose_transfer_syntax([str(uid) for uid in context.transfer_syntax])
+        proposed_syntaxes = [str(uid) for uid in context.transfer_syntax]
+        if commitment:  # its messages are read before they are answered
+            proposed_syntaxes = [uid for uid in proposed_syntaxes if uid in TRANSFER_SYNTAXES]
+        choice = choose_transfer_syntax(proposed_syntaxes)
         if choice is not None:
             context.transfer_syntax = [choice]
             syntaxes.append(choice)
@@ -97,4 +102,8 @@ def _context(abstract_syntax: str, transfer_syntaxes: list[str]) -> Presentation
     context = PresentationContext()
     context.abstract_syntax = abstract_syntax
     context.transfer_syntax = list(dict.fromkeys(transfer_syntaxes))
+    if abstract_syntax == StorageCommitmentPushModel:
+        # Requests come to us as the SCP; results of our own requests come from a peer that is the SCP and says so by
+        # role selection (PS3.7 D.3.3.4).
+        context.scu_role = context.scp_role = True
     return context

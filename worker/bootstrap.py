@@ -7,6 +7,7 @@ from celery import Celery
 
 from models.registry import Registry
 from worker import schema
+from worker.commitments import CommitmentPolicy
 from worker.config import Settings, made_data_dir
 from worker.database import Database
 from worker.intake.routing import Router
@@ -96,5 +97,16 @@ def build_pipeline(
         report_iod=settings.report_iod,
         router=model_router(settings) if routes else None,
         actor=actor,
+        commitment=commitment_policy(settings),
         stopping=stopping,
+    )
+
+
+def commitment_policy(settings: Settings) -> CommitmentPolicy:
+    """Return who gets the results of storage commitment where, and who is asked for it."""
+    known = (*reversed(settings.pacs), *reversed(settings.commitment_peers))  # those set for it, and the first, win
+    return CommitmentPolicy(
+        peers={peer.ae_title: peer for peer in known},
+        ask_of=settings.commitment_from,
+        answer_seconds=settings.commitment_seconds,
     )

@@ -51,6 +51,7 @@ def check_all(settings: Settings) -> Iterator[Finding]:
     yield check_routes(settings)
     yield check_spool(settings)
     yield from check_pacs(settings)
+    yield from check_commitment(settings)
 
 
 def check_settings() -> Finding:
@@ -196,6 +197,20 @@ def check_pacs(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"pacs {peer}", False, str(error), fix)
         else:
             yield Finding(f"pacs {peer}", True, f"C-ECHO answered in {seconds * 1000:.0f} ms")
+
+
+def check_commitment(settings: Settings) -> Iterator[Finding]:
+    """Send a C-ECHO to those that get the results of storage commitment and are no destination of reports."""
+    for peer in settings.commitment_peers:
+        if peer in settings.pacs:
+            continue
+        try:
+            seconds = pacs.echo(peer, calling_ae=settings.ae_title)
+        except FirstreadError as error:
+            fix = "start it, let it know our AE title, or mend FIRSTREAD_COMMITMENT_PEERS; its results wait meanwhile"
+            yield Finding(f"commitment {peer}", False, str(error), fix)
+        else:
+            yield Finding(f"commitment {peer}", True, f"C-ECHO answered in {seconds * 1000:.0f} ms")
 
 
 def readiness(settings: Settings, database: Database) -> dict[str, str | None]:

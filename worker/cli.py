@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import ModelError
-from worker.commands import models, operations, results, send, services, up
+from worker.commands import commitments, models, operations, results, send, services, up
 from worker.commands.output import complain, say
 from worker.errors import FirstreadError, SettingsError
 
@@ -39,7 +39,7 @@ def _options(
 RUN, SEE, OPS = "Run", "See", "Operate"
 for panel, commands in {
     RUN: (up.up, up.demo, services.listener, services.intake, services.worker, services.worklist, services.migrate),
-    SEE: (results.studies, results.show, results.reconcile, operations.route),
+    SEE: (results.studies, results.show, results.reconcile, commitments.commitments, operations.route),
     OPS: (send.send, operations.reprocess, operations.resend, operations.check, operations.config),
 }.items():
     for command in commands:

@@ -51,6 +51,10 @@ class HandshakeFailed(Never):
         self.fix, self.kind = fix, kind
 
 
+class UnreadableMessage(Never):
+    """A message of storage commitment is none, or beyond its bounds; it is answered with a failure."""
+
+
 class UnreadableObject(Never):
     """The stored bytes are no DICOM object that can be read."""
 
@@ -69,6 +73,10 @@ class ReportError(Never):
 
 class ReportRefused(Never):
     """A peer answered a report with a failure status."""
+
+
+class CommitmentRefused(Never):
+    """A peer answered a message of storage commitment with a failure status."""
 
 
 class SchemaOwed(Never):

@@ -48,6 +48,11 @@ prediction_probability = Histogram(
     buckets=tuple(step / 20 for step in range(1, 21)),
 )
 deliveries = Counter("firstread_deliveries", "Attempts to deliver a report.", ["destination", "status"])
+commitments = Counter(
+    "firstread_commitments",
+    "Storage commitment: results given to peers (scp), answers to our own requests (scu).",
+    ["role", "status"],
+)
 quarantined = Counter("firstread_quarantined", "Work given up after MAX_ATTEMPTS, for a person to look at.", ["kind"])
 spool_free_bytes = Gauge(
     "firstread_spool_free_bytes", "Free space where accepted bytes are kept.", multiprocess_mode="livemostrecent"

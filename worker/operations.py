@@ -8,6 +8,8 @@ from sqlmodel import Session, col, select
 
 from worker.config import Peer
 from worker.database import (
+    CommitmentRequest,
+    CommitmentStatus,
     Database,
     Delivery,
     DeliveryStatus,
@@ -75,6 +77,8 @@ def _about(session: Session, item: WorkItem) -> tuple[Study | None, str]:
         return (session.get(Study, instance.study_id), instance.sop_instance_uid) if instance else (None, "")
     if item.kind == WorkKind.REPORT:
         return session.get(Study, item.subject_id), ""
+    if item.kind == WorkKind.COMMIT:  # of any number of studies
+        return None, ""
     delivery = session.get(Delivery, item.subject_id)
     report = session.get(Report, delivery.report_id) if delivery else None
     return (session.get(Study, report.study_id), report.sop_instance_uid) if report else (None, "")
@@ -120,6 +124,16 @@ def _show_pending(session: Session, pipeline: Pipeline, item: WorkItem) -> None:
         if delivery is not None:
             delivery.status = DeliveryStatus.PENDING
             session.add(delivery)
+    elif item.kind == WorkKind.ASK_COMMITMENT:
+        delivery = session.get(Delivery, item.subject_id)
+        if delivery is not None:
+            delivery.status = DeliveryStatus.DELIVERED  # it was, and the destination is asked anew
+            pipeline.commitments.asking.begin_anew(session, delivery)
+    elif item.kind == WorkKind.COMMIT:
+        request = session.get(CommitmentRequest, item.subject_id)
+        if request is not None:
+            request.status = CommitmentStatus.PENDING
+            session.add(request)
 
 
 def reprocess(pipeline: Pipeline, study_instance_uid: str, models: Sequence[str] = ()) -> int:

@@ -5,6 +5,7 @@
 
 Each step claims what is owed, does it, and commits the result together with what it makes owed next. `sweep` takes back
 what vanished workers held and publishes a hint for all that is due. Nothing here decides by a message: the rows do.
+Storage commitment, which answers for what was stored, goes the same way beside this: `worker.commitments`.
 """
 
 import socket
@@ -22,8 +23,9 @@ from sqlmodel import Session, col, select
 from worker import metrics
 from worker.arrivals import Arrivals
 from worker.audit.log import record
+from worker.commitments import CommitmentPolicy, Commitments
 from worker.config import Credentials, Peer
-from worker.database import Database, Delivery, Heartbeat, Instance, Study, WorkItem, WorkKind, is_away, utc_now
+from worker.database import Database, Heartbeat, Instance, Study, WorkItem, WorkKind, is_away, utc_now
 from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
 from worker.files import make_private
 from worker.inference.classify import Reader, Task, classify
@@ -73,6 +75,8 @@ class Pipeline:
         The files of TLS, for destinations that are reached over it.
     quiet_seconds
         How long a study must have been quiet before it is reported.
+    commitment
+        Who gets the results of storage commitment where, and who is asked for it.
     stopping
         Says whether the process has been asked to end; steps then finish what they hold and take no more.
     """
@@ -94,6 +98,7 @@ class Pipeline:
         report_iod: Iod = "comprehensive_3d",
         router: Router | None = None,
         actor: str = "firstread",
+        commitment: CommitmentPolicy | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.database = database
@@ -110,6 +115,14 @@ class Pipeline:
         self.record = partial(record, actor=actor)
         self.results = InferenceCommit(work, self.record, quiet_seconds)
         self.reports = ReportCommit(database, work, self.record, make_private(reports_dir), destinations)
+        self.commitments = Commitments(
+            database, spool, work, self.record, self.reports, commitment or CommitmentPolicy(),
+            ae_title=ae_title, stopping=stopping,
+        )  # fmt: skip
+        self.outgoing: dict[WorkKind, Callable[[Claim], None]] = {
+            WorkKind.DELIVER: self._deliver,
+            **self.commitments.steps,
+        }
         self.arrivals: Arrivals | None = None
         if router is not None:
             registration = Registration(router, work, self.record, lambda name: spool.path(name) is not None)
@@ -122,8 +135,10 @@ class Pipeline:
         if self.arrivals is None:
             raise RuntimeError("this service has no router: it cannot register")
         count, models = self.arrivals.register()
-        self.wakeups.send({queue_of(WorkKind.INFER, model) for model in models})
-        return count
+        messages = self.commitments.arrivals.register()
+        queues = {queue_of(WorkKind.INFER, model) for model in models}
+        self.wakeups.send(queues | ({queue_of(WorkKind.COMMIT, "")} if messages else set()))
+        return count + messages
 
     def sweep(self) -> None:
         """Take back what vanished workers held, publish hints for what is due, and show both in the metrics."""
@@ -272,21 +287,21 @@ class Pipeline:
     def deliver(self) -> int:
         """Deliver what is due, one report to each destination in turn, so that a slow one does not starve the others.
 
-        New reports are made between the rounds. A destination that cannot be reached is left alone until the next
-        call. Returns how many deliveries were tried.
+        New reports are made between the rounds, and storage commitment has its turn. A destination that cannot be
+        reached is left alone until the next call. Returns how many deliveries were tried.
         """
         count = 0
-        barred: set[str] = set()
+        barred: set[tuple[str, str]] = set()
         while not self.stopping():
             with self.database.read() as session:
-                due = {one.lane for one in self.work.due(session) if one.kind == WorkKind.DELIVER}
+                due = {(one.kind, one.lane) for one in self.work.due(session) if one.kind in self.outgoing}
             if not due - barred:
                 break
-            for destination in sorted(due - barred):
-                ended = self._one(WorkKind.DELIVER, destination, self._deliver)
+            for kind, destination in sorted(due - barred):
+                ended = self._one(WorkKind(kind), destination, self.outgoing[WorkKind(kind)])
                 count += ended is not Ended.NOTHING
                 if ended is not Ended.HANDLED:  # away, or another thread has what was due
-                    barred.add(destination)
+                    barred.add((kind, destination))
             self.report()
         return count
 
@@ -351,7 +366,7 @@ class Pipeline:
     @staticmethod
     def _locked_study(session: Session, kind: str, subject_id: int) -> Study | None:
         """Lock the study that work is about, before anything else of it: studies first, then work."""
-        if kind == WorkKind.DELIVER:
+        if kind not in {WorkKind.INFER, WorkKind.REPORT}:
             return None
         if kind == WorkKind.REPORT:
             return locked(session, subject_id)
@@ -360,8 +375,8 @@ class Pipeline:
     def _show_given_up(self, session: Session, item: Claim | WorkItem, study: Study | None, error: str) -> None:
         """Make work that was given up visible where people look: on the instance, the study or the delivery."""
         if study is None:
-            delivery = session.exec(select(Delivery).where(Delivery.id == item.subject_id)).one()
-            self.reports.give_up(session, delivery, error)
+            give_up = self.commitments.give_up.get(WorkKind(item.kind), self.reports.give_up)
+            give_up(session, item.subject_id, error)
         elif item.kind == WorkKind.INFER:
             instance = session.exec(select(Instance).where(Instance.id == item.subject_id)).one()
             self.results.fail_instance(session, instance, error, item.lane)

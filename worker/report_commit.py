@@ -1,7 +1,7 @@
 """The commit of reports and of their deliveries: the rows, what they make owed, and the audit events."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -40,6 +40,10 @@ class ReportCommit:
         self.record = record
         self.reports_dir = reports_dir
         self.destinations = tuple(destinations)
+        self.after_delivery: list[Callable[[Session, Delivery], None]] = []
+        """Called in the transaction of each delivery that was taken."""
+        self.before_new_delivery: list[Callable[[Session, Delivery], None]] = []
+        """Called in the transaction that owes a report to a destination afresh."""
 
     def keep(self, session: Session, study: Study, gathered: Gathered, dataset: Dataset, part: Path) -> None:
         """Give a stored report its name, write its row, and owe it to each destination.
@@ -82,6 +86,14 @@ class ReportCommit:
         ).one_or_none()
         if delivery is None:
             delivery = Delivery(report_id=report.id or 0, destination=destination, status=DeliveryStatus.PENDING)
+        session.add(delivery)
+        session.flush()
+        for prepare in self.before_new_delivery:
+            prepare(session, delivery)
+        self.deliver_again(session, delivery)
+
+    def deliver_again(self, session: Session, delivery: Delivery) -> None:
+        """Owe a delivery that is known, whatever became of it before."""
         delivery.status = DeliveryStatus.PENDING
         session.add(delivery)
         session.flush()
@@ -90,7 +102,7 @@ class ReportCommit:
             WorkKind.DELIVER,
             f"delivery {delivery.id}",
             delivery.id or 0,
-            lane=destination,
+            lane=delivery.destination,
             not_before=utc_now(),
         )
 
@@ -113,6 +125,8 @@ class ReportCommit:
             delivery.last_error, delivery.delivered_at = sent.warning, utc_now()
             delivery.sent_sop_class_uid = sent.sop_class_uid
             session.add(delivery)
+            for follow in self.after_delivery:
+                follow(session, delivery)
             detail = {"destination": claim.lane, "status": f"0x{sent.status:04X}", "sop_class": sent.sop_class_uid}
             self.record(session, "report.delivered", report.sop_instance_uid, detail)
         metrics.deliveries.labels(destination=claim.lane, status="delivered").inc()
@@ -128,7 +142,7 @@ class ReportCommit:
             session.add(delivery)
             if final:
                 self.work.quarantine(session, claim, str(error))
-                self.give_up(session, delivery, str(error))
+                self.give_up(session, claim.subject_id, str(error))
             else:
                 self.work.put_off(session, claim, str(error), costs_attempt=not unreachable)
         if not final:
@@ -136,8 +150,9 @@ class ReportCommit:
             metrics.deliveries.labels(destination=claim.lane, status=status).inc()
         log.warning("report_not_delivered", sop_instance_uid=report.sop_instance_uid, to=claim.lane, error=str(error))
 
-    def give_up(self, session: Session, delivery: Delivery, error: str) -> None:
+    def give_up(self, session: Session, delivery_id: int, error: str) -> None:
         """Write that a delivery failed for good, until somebody sends it again."""
+        delivery = session.exec(select(Delivery).where(Delivery.id == delivery_id)).one()
         delivery.status, delivery.last_error = DeliveryStatus.FAILED, error
         session.add(delivery)
         detail = {"destination": delivery.destination, "error": error}

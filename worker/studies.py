@@ -307,7 +307,7 @@ def _reports(session: Session, ids: list[int]) -> defaultdict[int, list[Document
             written[report.id]["deliveries"] = []
             reports[report.study_id].append(written[report.id])
         if delivery is not None:
-            shown = delivery.model_dump(include={"destination", "status", "attempts", "last_error"})
+            shown = delivery.model_dump(include={"destination", "status", "attempts", "last_error", "committed"})
             written[report.id]["deliveries"].append(shown)
     return reports
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.card import Card, Code, Input, Label, TriageStep, Window
 from worker import schema
+from worker.commitments import CommitmentPolicy
 from worker.config import Peer
 from worker.database import Database
 from worker.errors import PixelError
@@ -145,6 +146,7 @@ def make_pipeline(
     max_attempts: int = 3,
     lease_seconds: float = 30.0,
     installed: dict[str, list[str]] | None = None,
+    commitment: CommitmentPolicy | None = None,
     **clock: Any,
 ) -> Pipeline:
     """A whole pipeline on a real database and a real spool, waking nobody."""
@@ -162,4 +164,5 @@ def make_pipeline(
         quiet_seconds=quiet_seconds,
         router=Router((), INSTALLED if installed is None else installed),
         actor="test",
+        commitment=commitment,
     )

@@ -1,6 +1,7 @@
 """PACS that no one here wrote: dcmtk's storescp and Orthanc, started and stopped by the test."""
 
 import contextlib
+import http.client
 import json
 import math
 import os
@@ -74,13 +75,18 @@ class Orthanc(_Peer):
 
     ae_title = "ORTHANC"
 
+    def __init__(self, folder: Path, **modalities: tuple[str, str, int]) -> None:
+        """Start knowing `modalities`: its own name of each → AE title, host, port."""
+        super().__init__(folder)
+        self.modalities = {name: list(address) for name, address in modalities.items()}
+
     def command(self) -> list[str]:
         self.http_port = free_port()
         configuration = {
             "Name": "test", "StorageDirectory": str(self.folder / "db"), "DicomAet": self.ae_title,
             "DicomPort": self.port, "HttpPort": self.http_port, "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False, "DicomCheckCalledAet": False, "Plugins": [],
-            "OverwriteInstances": False,
+            "OverwriteInstances": False, "DicomModalities": self.modalities,
         }  # fmt: skip
         path = self.folder / "orthanc.json"
         path.write_text(json.dumps(configuration))
@@ -104,6 +110,22 @@ class Orthanc(_Peer):
         """Ask its REST interface."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/{path}", timeout=10) as answer:
             return json.load(answer)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Tell its REST interface something: JSON, or bytes as they are."""
+        return json.loads(self._ask("POST", path, body if isinstance(body, bytes) else json.dumps(body).encode()))
+
+    def delete(self, path: str) -> None:
+        """Remove something from it."""
+        self._ask("DELETE", path)
+
+    def _ask(self, method: str, path: str, data: bytes | None = None) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, f"/{path}", data)
+            answer = connection.getresponse()
+            assert answer.status == http.HTTPStatus.OK, f"{method} {path}: {answer.status} {answer.read()!r}"
+            return answer.read()
 
     def instances(self) -> list[str]:
         """The SOP Instance UIDs it holds."""

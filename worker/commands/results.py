@@ -108,7 +108,13 @@ def show(
 
 
 def _deliveries(report: dict[str, Any]) -> str:
-    return ", ".join(f"{d['destination']} {d['status']}" for d in report["deliveries"]) or "no destination"
+    return ", ".join(f"{d['destination']} {d['status']}{_COMMITTED[d['committed']]}" for d in report["deliveries"]) or (
+        "no destination"
+    )
+
+
+_COMMITTED = {None: "", True: " and committed", False: ", not committed"}
+"""What storage commitment adds to a delivery."""
 
 
 def reconcile(

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -77,6 +77,15 @@ class Settings(TlsRules):
         None, description="a second DICOM port without TLS, for senders that cannot; unset: none"
     )
     caller: tuple[Caller, ...] = Field((), description="[[caller]] tables: who may call too (firstread.toml)")
+    commitment_peers: Annotated[tuple[Peer, ...], NoDecode] = Field(
+        (), description="where those that ask for storage commitment get the result: AE@HOST:PORT, comma-separated"
+    )
+    commitment_from: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="AE titles in PACS to ask for storage commitment of our reports, or `all`; empty: none"
+    )
+    commitment_seconds: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="a destination that has not said whether it commits is asked again after so long"
+    )
     models_dir: Path | None = Field(None, description="model packages beside the shipped ones")
     engine: Literal["auto", "keras"] = Field("auto", description="inference engine")
     study_quiet_seconds: Annotated[float, Field(ge=0)] = Field(
@@ -95,7 +104,12 @@ class Settings(TlsRules):
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     route: tuple[Route, ...] = Field((), description="[[route]] tables, tried before the shipped ones (firstread.toml)")
 
-    @field_validator("pacs", mode="before")
+    @field_validator("commitment_from", mode="before")
+    @classmethod
+    def _ae_list(cls, value: Any) -> Any:
+        return split_commas(value)
+
+    @field_validator("pacs", "commitment_peers", mode="before")
     @classmethod
     def _peer_list(cls, value: Any) -> Any:
         parts = split_commas(value)
@@ -114,6 +128,19 @@ class Settings(TlsRules):
     @classmethod
     def _is_ae_title(cls, value: str) -> str:
         return checked_ae_title(value)
+
+    @field_validator("commitment_from", mode="after")
+    @classmethod
+    def _are_ae_titles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(checked_ae_title(title) for title in value)
+
+    @field_validator("commitment_from", mode="after")
+    @classmethod
+    def _are_destinations(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = {peer.ae_title for peer in info.data.get("pacs", ())}
+        if strangers := sorted(set(value) - known - {"all"}):
+            raise ValueError(f"{', '.join(strangers)}: no AE title of FIRSTREAD_PACS; say one of those, or all")
+        return value
 
     @field_validator("broker_url", mode="after")
     @classmethod

@@ -1,11 +1,13 @@
 """Sole owner of the tables and of the session. SQLite (WAL, synchronous FULL) and PostgreSQL, the same on both.
 
 A study has series, a series instances; an instance has a prediction for each model version that classified it; a study
-has reports, a report a delivery for each destination. `work_item` is what is still owed; `audit_event` what was done.
+has reports, a report a delivery for each destination. `work_item` is what is still owed; `audit_event` what was done;
+`commitment_request` and `commitment_asked` who answers for whose bytes.
 """
 
 from worker.database.audit import AuditEvent
 from worker.database.columns import CleanText, UtcDateTime, utc_now
+from worker.database.commitments import CommitmentAsked, CommitmentRequest, CommitmentStatus
 from worker.database.session import Database, is_away
 from worker.database.studies import (
     Delivery,
@@ -23,6 +25,9 @@ from worker.database.work import Heartbeat, WorkItem, WorkKind, WorkState
 __all__ = [
     "AuditEvent",
     "CleanText",
+    "CommitmentAsked",
+    "CommitmentRequest",
+    "CommitmentStatus",
     "Database",
     "Delivery",
     "DeliveryStatus",

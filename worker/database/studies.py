@@ -163,3 +163,5 @@ class Delivery(SQLModel, table=True):
     last_error: str | None = Field(default=None, sa_type=CleanText)
     sent_sop_class_uid: str = text()
     delivered_at: datetime | None = moment(default=None)
+    committed: bool | None = Field(default=None)
+    """Whether the destination answers for it (storage commitment); None: not asked, not supported, not yet said."""

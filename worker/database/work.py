@@ -16,6 +16,8 @@ class WorkKind(StrEnum):
     INFER = "infer"
     REPORT = "report"
     DELIVER = "deliver"
+    COMMIT = "commit"  # read the bytes again that a peer asks about, and report
+    ASK_COMMITMENT = "ask_commitment"  # ask a destination to answer for a report it has
 
 
 class WorkState(StrEnum):
@@ -53,7 +55,7 @@ class WorkItem(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     kind: str
     lane: str = text()
-    """Where it waits: `name@version` of the model for inference, the destination for delivery, else empty."""
+    """Where it waits: `name@version` of a model, a destination, the AE title of who asks for commitment, else empty."""
     subject: str
     """What the work is about, unique for a kind: `instance 17 chest@1.0.0`, `study 3 generation 1`, `delivery 9`."""
     subject_id: int

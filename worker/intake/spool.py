@@ -1,7 +1,8 @@
 """The spool: accepted bytes, durable before we answer.
 
 An object arrives as `incoming/<name>.part`, is fsynced, renamed to `incoming/<name>.dcm`, and the directory fsynced:
-only then may `0x0000` be answered. Intake registers it in the database and moves it to `stored/<day>/<name>.dcm`. Names
+only then may `0x0000` be answered. Intake registers it in the database and moves it to `stored/<day>/<name>.dcm`. What
+peers say of storage commitment arrives the same way as `commitments/<name>.json`, and goes when it is registered. Names
 are made here, from the time of arrival and randomness, never from what a sender says; they sort by arrival. Each file
 is a DICOM file (PS3.10) with the data set byte for byte as it was sent. Files are made 0600, directories 0700.
 """
@@ -21,6 +22,7 @@ from worker.files import make_private, sync_directory
 
 PART = ".part"
 DCM = ".dcm"
+JSON = ".json"
 _TIME = "%Y%m%dT%H%M%S"
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{9}-[0-9a-f]{16}")
 
@@ -41,9 +43,10 @@ def received_at(name: str) -> datetime:
 class Incoming:
     """One object on its way in: write, then `commit` (durable) or leave (the partial file is removed)."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, suffix: str = DCM) -> None:
         self.name = new_name()
         self._directory = directory
+        self._suffix = suffix
         self._part = directory / f"{self.name}{PART}"
         descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
@@ -71,7 +74,7 @@ class Incoming:
     def commit(self) -> Path:
         """Make the bytes, then the name durable; return the path. Only after this may success be answered."""
         os.fsync(self.file.fileno())
-        final = self._directory / f"{self.name}{DCM}"
+        final = self._directory / f"{self.name}{self._suffix}"
         self._part.rename(final)
         self._committed = True
         sync_directory(self._directory)
@@ -86,10 +89,15 @@ class Spool:
         self.min_free_bytes = min_free_bytes
         self.incoming_dir = make_private(directory / "incoming")
         self.stored_dir = make_private(directory / "stored")
+        self.commitments_dir = make_private(directory / "commitments")
 
     def receive(self) -> Incoming:
         """Open a new object."""
         return Incoming(self.incoming_dir)
+
+    def receive_commitment(self) -> Incoming:
+        """Open a new message of storage commitment, JSON."""
+        return Incoming(self.commitments_dir, JSON)
 
     def free_bytes(self) -> int:
         """Return the free space of the file system, bytes."""
@@ -101,9 +109,11 @@ class Spool:
 
     def arrivals(self) -> list[Path]:
         """Return the objects that wait for registration, oldest first."""
-        with os.scandir(self.incoming_dir) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(DCM) and entry.is_file()]
-        return [self.incoming_dir / name for name in sorted(names) if _NAME.fullmatch(name.removesuffix(DCM))]
+        return _waiting(self.incoming_dir, DCM)
+
+    def commitments(self) -> list[Path]:
+        """Return the messages of storage commitment that wait for registration, oldest first."""
+        return _waiting(self.commitments_dir, JSON)
 
     def strangers(self) -> list[Path]:
         """Return files among the arrivals that were not named here: nobody knows when they came, nor from whom."""
@@ -112,7 +122,8 @@ class Spool:
 
     def sweep_partials(self) -> int:
         """Remove partial files that a crash left; to be called before the listener accepts. Returns how many."""
-        partials = [path for path in self.incoming_dir.iterdir() if path.suffix == PART]
+        found = (*self.incoming_dir.iterdir(), *self.commitments_dir.iterdir())
+        partials = [path for path in found if path.suffix == PART]
         for path in partials:
             path.unlink(missing_ok=True)
         return len(partials)
@@ -145,3 +156,9 @@ class Spool:
         """Yield the names of all filed objects."""
         for path in self.stored_dir.glob(f"*/*{DCM}"):
             yield path.stem
+
+
+def _waiting(directory: Path, suffix: str) -> list[Path]:
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry in entries if entry.name.endswith(suffix) and entry.is_file()]
+    return [directory / name for name in sorted(names) if _NAME.fullmatch(name.removesuffix(suffix))]

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pynetdicom import AE, evt
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from worker.config import Credentials, Peer
@@ -39,6 +40,8 @@ def association(
     credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    handlers: Sequence[Any] = (),
 ) -> Iterator[Any]:
     """Open an association as requestor; it is released at the end, or aborted when something went wrong.
 
@@ -56,6 +59,10 @@ def association(
         Longest wait for the connection (its TLS handshake too), and then for the answer to the association request.
     dimse_seconds
         Longest wait for the answer to a DIMSE request, and for the network.
+    roles
+        Role selections proposed: where we are the SCP of an association that we open (PS3.7 D.3.3.4).
+    handlers
+        pynetdicom event handlers: for what the peer asks of us on the same association.
 
     Raises
     ------
@@ -76,7 +83,8 @@ def association(
             contexts=list(contexts),
             ae_title=peer.ae_title,
             tls_args=_tls_arguments(peer, credentials or Credentials()),
-            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.append(True))],
+            ext_neg=list(roles),
+            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.append(True)), *handlers],
         )
     except OSError as error:  # a host name that means nothing
         raise PeerUnreachable(f"{peer}: the host cannot be found ({error.strerror or error})") from error

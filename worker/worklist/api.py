@@ -42,6 +42,8 @@ class Delivery(BaseModel):
     status: Literal["pending", "delivered", "failed"]
     attempts: int
     last_error: str | None
+    committed: bool | None = None
+    """Whether the destination answers for it (storage commitment); null: not asked, not offered or not yet said."""
 
 
 class Report(BaseModel):

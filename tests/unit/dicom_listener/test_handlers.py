@@ -8,7 +8,6 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from dicom_listener import handlers as handlers_module
 from dicom_listener.dimse_status import (
     ACCEPTED,
     BAD_INSTANCE_UID,
@@ -18,12 +17,13 @@ from dicom_listener.dimse_status import (
     UNEXPECTED,
     Answer,
 )
-from dicom_listener.handlers import Handlers, StoreRequest, judge, shown
+from dicom_listener.handlers import Handlers, judge
 from dicom_listener.reception import Reception
+from dicom_listener.request import Request, shown
 from worker.intake.spool import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
-REQUEST = StoreRequest(
+REQUEST = Request(
     sop_class_uid=CT,
     sop_instance_uid="1.2.3",
     abstract_syntax_uid=CT,
@@ -126,4 +126,4 @@ def test_an_abandoned_store_leaves_nothing_and_says_so(handlers: Handlers) -> No
 def test_only_uids_are_shown() -> None:
     assert shown("1.2.3") == "1.2.3"
     assert shown("SMITH") == "<no UID, 5 characters>"
-    assert handlers_module.shown("") == "<no UID, 0 characters>"
+    assert shown("") == "<no UID, 0 characters>"

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_listener.dimse_status import ACCEPTED, Answer
-from dicom_listener.handlers import Handlers, Operation, StoreRequest
+from dicom_listener.handlers import Handlers, Operation
 from dicom_listener.messages import COMMAND_SET_CAP, Messages
+from dicom_listener.request import Request
 from tests.support.raw_store import command_set, element, parse_command_set, pdv, store_request
+from worker.commitment_message import Kind
 from worker.errors import ProtocolError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -20,7 +22,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 class Recorded:
     """A store that keeps what it is given."""
 
-    def __init__(self, request: StoreRequest) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
         self.data = b""
         self.ended = ""
@@ -41,10 +43,15 @@ class Recorder(Handlers):
 
     def __init__(self) -> None:
         self.stores: list[Recorded] = []
+        self.commitments: list[tuple[str, Request, int]] = []
 
-    def store(self, request: StoreRequest) -> Operation:
+    def store(self, request: Request) -> Operation:
         self.stores.append(Recorded(request))
         return self.stores[-1]
+
+    def commitment(self, kind: Kind, request: Request, type_id: int) -> Operation:
+        self.commitments.append((kind, request, type_id))
+        return Recorded(request)
 
 
 class Wire:
@@ -139,7 +146,7 @@ def test_an_echo_is_answered_on_its_context() -> None:
     assert response[0x0900] == b"\0\0"
 
 
-@pytest.mark.parametrize("field", [0x0010, 0x0020, 0x0021, 0x0100, 0x0120, 0x0130, 0x4242])
+@pytest.mark.parametrize("field", [0x0010, 0x0020, 0x0021, 0x0110, 0x0120, 0x0140, 0x4242])
 @pytest.mark.parametrize("data_set", [True, False])
 def test_other_requests_are_read_past_and_not_recognized(field: int, data_set: bool) -> None:
     wire = Wire()
@@ -148,6 +155,34 @@ def test_other_requests_are_read_past_and_not_recognized(field: int, data_set: b
         assert wire.sent == []
         wire.receive(pdv(1, 0, b"identifier" * 100), pdv(1, 2, b""))
     assert wire.statuses() == [0x0211]
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "class_at", "instance_at", "type_at"),
+    [(0x0130, "request", 0x0003, 0x1001, 0x1008), (0x0100, "result", 0x0002, 0x1000, 0x1002)],
+)
+def test_actions_and_events_reach_storage_commitment_and_are_answered_in_their_form(
+    field: int, kind: str, class_at: int, instance_at: int, type_at: int
+) -> None:
+    """PS3.7 10.3.1 and 10.3.4: the request names a class and an instance, affected or requested, and a type."""
+    wire = Wire()
+    named = [element(class_at, b"1.2.840.10008.1.20.1"), element(instance_at, b"1.2.840.10008.1.20.1.1")]
+    rest = [
+        element(0x0100, struct.pack("<H", field)),
+        element(0x0110, b"\5\0"),
+        element(0x0800, b"\1\0"),
+        element(type_at, b"\1\0"),
+    ]
+    wire.receive(pdv(1, 3, command_set(*named, *rest)), pdv(1, 2, b"information"))
+    ((said, request, type_id),) = wire.handlers.commitments
+    assert (said, request.sop_class_uid, type_id) == (kind, "1.2.840.10008.1.20.1", 1)
+    (sent,) = wire.sent
+    response = parse_command_set(sent[12:])
+    assert list(response) == sorted(response), "in the order of their tags"
+    assert response[0x0100] == struct.pack("<H", field | 0x8000)
+    assert response[0x0002] == b"1.2.840.10008.1.20.1"
+    assert response[0x1000] == b"1.2.840.10008.1.20.1.1"
+    assert response[type_at] == b"\1\0"
 
 
 @pytest.mark.parametrize("field", [0x0FFF, 0x8001, 0x8030])

@@ -4,7 +4,7 @@ import pytest
 from pydicom.uid import UID
 from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
-from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
+from pynetdicom.sop_class import ModalityWorklistInformationFind, StorageCommitmentPushModel, Verification
 
 from dicom_listener.negotiation import choose_transfer_syntax, is_storage, supported
 from worker.uids import is_uid
@@ -109,6 +109,26 @@ def test_what_is_not_served_is_rejected_with_its_reason() -> None:
     assert results[1][0] == 4  # transfer syntaxes not supported
     assert results[3][0] == 3  # abstract syntax not supported
     assert results[5] == (0, EXPLICIT)
+
+
+def test_storage_commitment_is_served_in_what_is_read_before_the_answer() -> None:
+    commitment, jpeg = str(StorageCommitmentPushModel), "1.2.840.10008.1.2.4.50"
+    results = negotiated(
+        proposal(1, commitment, BIG_ENDIAN, IMPLICIT, EXPLICIT), proposal(3, commitment, BIG_ENDIAN, jpeg, PRIVATE)
+    )
+    assert (results[1], results[3][0]) == ((0, IMPLICIT), 4)
+
+
+@pytest.mark.parametrize(("proposed", "granted"), [(None, (False, True)), ((False, True), (True, False))])
+def test_a_peer_may_be_the_scp_of_storage_commitment(
+    proposed: tuple[bool, bool] | None, granted: tuple[bool, bool]
+) -> None:
+    """Without role selection we are the SCP; with it the peer may be, and gets that in reply (PS3.7 D.3.3.4)."""
+    contexts = [proposal(1, str(StorageCommitmentPushModel), IMPLICIT)]
+    roles = {StorageCommitmentPushModel: proposed} if proposed else None
+    (context,), reply = negotiate_as_acceptor(contexts, supported(contexts), roles)
+    assert (context.as_scu, context.as_scp) == granted
+    assert [(one.scu_role, one.scp_role) for one in reply] == ([proposed] if proposed else [])
 
 
 def test_nothing_servable_rejects_every_context() -> None:

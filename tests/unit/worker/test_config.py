@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.bootstrap import commitment_policy
 from worker.config import Peer, load_settings, made_data_dir, unknown_names
 from worker.errors import SettingsError
 
@@ -41,6 +42,17 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp
     assert settings.route[0].when == {"StudyDescription": ("*TRIAL*",)}
 
 
+def test_storage_commitment_goes_to_the_peer_that_is_set_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRSTREAD_PACS", "PACS@192.0.2.1:104,CT1@192.0.2.2:104,CT1@192.0.2.3:104")
+    monkeypatch.setenv("FIRSTREAD_COMMITMENT_PEERS", "CT2@192.0.2.4:104,PACS@192.0.2.5:104")
+    monkeypatch.setenv("FIRSTREAD_COMMITMENT_FROM", "PACS")
+    policy = commitment_policy(load_settings())
+    assert {name: peer.host for name, peer in policy.peers.items()} == {
+        "PACS": "192.0.2.5", "CT1": "192.0.2.2", "CT2": "192.0.2.4",
+    }  # fmt: skip
+    assert (policy.ask_of, policy.answer_seconds) == (("PACS",), 600)
+
+
 def test_lists_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIRSTREAD_CALLING_AES", "CT1, CT2,")
     monkeypatch.setenv("FIRSTREAD_PACS", "PACS@192.0.2.1:104,ARCHIVE@[2001:db8::1]:11112")
@@ -56,6 +68,8 @@ def test_lists_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DICOM_PORT", "70000", ("FIRSTREAD_DICOM_PORT", "'70000'", "65535")),
         ("DICOM_PORT", "eleven", ("FIRSTREAD_DICOM_PORT", "'eleven'", "integer")),
         ("AE_TITLE", "A_TITLE_OF_17_CHAR", ("FIRSTREAD_AE_TITLE", "16")),
+        ("COMMITMENT_PEERS", "CT1", ("FIRSTREAD_COMMITMENT_PEERS", "'CT1'", "AE@HOST:PORT")),
+        ("COMMITMENT_FROM", "all,ARCHIVE", ("FIRSTREAD_COMMITMENT_FROM", "ARCHIVE", "FIRSTREAD_PACS", "or all")),
         ("AE_TITLE", "BACK\\SLASH", ("FIRSTREAD_AE_TITLE", "backslash")),
         ("CALLING_AES", "GOOD,A_TITLE_OF_17_CHAR", ("FIRSTREAD_CALLING_AES", "16")),
         ("PACS", "PACS:104", ("FIRSTREAD_PACS", "AE@HOST:PORT")),

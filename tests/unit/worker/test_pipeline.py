@@ -88,7 +88,7 @@ def test_a_scan_becomes_a_delivered_report(pipeline: Pipeline, classifier: FakeC
     (report,) = study["reports"]
     assert report["generation"] == 1
     assert report["deliveries"] == [
-        {"destination": str(PACS), "status": "delivered", "attempts": 1, "last_error": None}
+        {"destination": str(PACS), "status": "delivered", "attempts": 1, "last_error": None, "committed": None}
     ]
     assert sent == [report["sop_instance_uid"]]
     assert [e.action for e in rows(pipeline, AuditEvent)] == [

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pydicom
 import pytest
 from rich.console import Console
+from sqlmodel import select
 
 from tests.support import certificates
 from tests.support.certificates import Authority
@@ -17,7 +18,9 @@ from tests.support.objects import film, save, spool_bytes, spool_object
 from worker.cli import main
 from worker.commands.operations import masked
 from worker.commands.up import _say_hello
+from worker.commitment_message import Message, Reference
 from worker.config import Peer, load_settings
+from worker.database import CommitmentAsked, Delivery, Report, utc_now
 from worker.pipeline import Pipeline
 from worker.supervision.addresses import Addresses
 
@@ -167,6 +170,7 @@ def test_check_names_the_fix(pipeline: Pipeline, monkeypatch, capsys) -> None:
     code, out, _ = run(monkeypatch, capsys, "check")
     assert code == 0, out
     monkeypatch.setenv("FIRSTREAD_PACS", "PACS@127.0.0.1:1")
+    monkeypatch.setenv("FIRSTREAD_COMMITMENT_PEERS", "CT1@127.0.0.1:1,PACS@127.0.0.1:1")
     monkeypatch.setenv("FIRSTREAD_BROKER_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("FIRSTREAD_MIN_FREE_BYTES", str(1 << 60))
     code, out, _ = run(monkeypatch, capsys, "check", "--json")
@@ -176,6 +180,7 @@ def test_check_names_the_fix(pipeline: Pipeline, monkeypatch, capsys) -> None:
         "broker",
         "spool",
         "pacs PACS@127.0.0.1:1",
+        "commitment CT1@127.0.0.1:1",
     }
     assert "A700" in findings["spool"]["fix"]
 
@@ -273,6 +278,42 @@ def test_uids_and_times_are_never_cut(study: pydicom.Dataset, width: int, monkey
 
 def test_the_version(monkeypatch, capsys) -> None:
     assert run(monkeypatch, capsys, "--version")[:2] == (0, f"firstread {version('firstread')}\n")
+
+
+def test_commitments(study: pydicom.Dataset, pipeline: Pipeline, monkeypatch, capsys) -> None:
+    """A request from somebody whose address is not known, and one of ours that failed."""
+    reference = Reference(str(study.SOPClassUID), str(study.SOPInstanceUID))
+    with pipeline.spool.receive_commitment() as incoming:
+        incoming.write(Message("request", "2.25.7", (reference,), "CT7", "FIRSTREAD").to_json())
+        incoming.commit()
+    pipeline.register_arrivals()
+    pipeline.deliver()
+    with pipeline.database.write() as session:
+        report = session.exec(select(Report)).first()
+        assert report is not None
+        delivery = Delivery(report_id=report.id or 0, destination="PACS@h:1", status="delivered", committed=False)
+        session.add(delivery)
+        session.flush()
+        for status in ("superseded", "failed"):
+            asked = CommitmentAsked(
+                delivery_id=delivery.id or 0,
+                transaction_uid=f"2.25.{len(status)}",
+                status=status,
+                failure_reason=0x0112,
+                asked_at=utc_now(),
+            )
+            session.add(asked)
+    code, out, _ = run(monkeypatch, capsys, "commitments", "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert [(one["status"], one["calling_ae"], one["failed"]) for one in said["requests"]] == [("pending", "CT7", None)]
+    assert [(one["status"], one["failure"]) for one in said["asked"]] == [
+        ("failed", "0x0112 (no such object instance)")
+    ]
+    code, out, err = run(monkeypatch, capsys, "commitments", "--limit", "5")
+    assert (code, "2.25.7" in out, "PACS@h:1" in out) == (0, True, True)
+    assert "add it to FIRSTREAD_COMMITMENT_PEERS" in err.replace("\n", " ")
+    assert "PACS@h:1 delivered, not committed" in run(monkeypatch, capsys, "show", study.StudyInstanceUID)[1]
 
 
 def test_config_masks_secrets(pipeline: Pipeline, monkeypatch, capsys) -> None:

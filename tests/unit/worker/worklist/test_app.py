@@ -13,7 +13,7 @@ import structlog
 from tests.support.browser import served
 from tests.support.worklist_rows import EXPECTED_ORDER, Rows, draw_previews, fill, owe_inference, uid
 from worker import metrics, schema
-from worker.database import Database, Heartbeat, WorkItem
+from worker.database import Database, Delivery, Heartbeat, WorkItem
 from worker.studies import StudyFilter, list_studies
 from worker.worklist.app import create_app
 
@@ -68,6 +68,19 @@ def test_a_bad_query_is_named(web: httpx.Client, query: str) -> None:
     answer = web.get(f"/api/v1/studies?{query}")
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"][-1] == query.partition("=")[0]
+
+
+@pytest.mark.parametrize(
+    ("committed", "words"), [(True, "Delivered, committed"), (False, "Delivered, not committed"), (None, "Delivered")]
+)
+def test_a_study_says_whether_the_destination_answers_for_its_report(
+    web: httpx.Client, database: Database, committed: bool | None, words: str
+) -> None:
+    with database.write() as session:
+        session.execute(sa.update(Delivery).values(committed=committed))
+    assert f'delivery-delivered">{words}</span>' in web.get(f"/studies/{uid(6)}").text
+    (report,) = web.get(f"/api/v1/studies/{uid(6)}").json()["reports"]
+    assert report["deliveries"][0]["committed"] is committed
 
 
 def test_one_study(web: httpx.Client) -> None:

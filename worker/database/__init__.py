@@ -4,7 +4,7 @@ A study has series, a series instances; an instance has a prediction for each mo
 has reports, a report a delivery for each destination. `work_item` is what is still owed; `audit_event` what was done.
 """
 
-from worker.database.audit import AuditEvent
+from worker.database.audit import AuditCursor, AuditEvent, AuditHead
 from worker.database.columns import CleanText, UtcDateTime, utc_now
 from worker.database.session import Database, is_away
 from worker.database.studies import (
@@ -21,7 +21,9 @@ from worker.database.studies import (
 from worker.database.work import Heartbeat, WorkItem, WorkKind, WorkState
 
 __all__ = [
+    "AuditCursor",
     "AuditEvent",
+    "AuditHead",
     "CleanText",
     "Database",
     "Delivery",

@@ -13,6 +13,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker import bootstrap, metrics, schema
+from worker.audit.anchor import AnchorFile, Anchoring
 from worker.commands.output import say
 from worker.config import Settings, load_settings, made_data_dir, unknown_names
 from worker.database import Database, is_away
@@ -69,19 +70,21 @@ def intake() -> None:
 def _intake_loop(settings: Settings, stop: threading.Event) -> None:
     from worker.celery_app import app
 
-    pipeline = None
+    pipeline = anchoring = None
     away = False
     next_sweep = 0.0
     while not stop.is_set():
         try:
-            if pipeline is None:
+            if pipeline is None or anchoring is None:
                 actor = f"intake@{socket.gethostname()}"
                 database = bootstrap.open_database(settings)
                 pipeline = bootstrap.build_pipeline(settings, database, actor=actor, app=app, routes=True)
+                anchoring = Anchoring(database, AnchorFile(settings.anchors_file), actor=actor)
                 log.info("intake_ready", broker=bool(settings.broker_url))
             handled = pipeline.register_arrivals()
             if time.monotonic() >= next_sweep:
                 pipeline.sweep()
+                anchoring.follow()
                 next_sweep = time.monotonic() + settings.sweep_seconds
         except (SQLAlchemyError, SchemaOwed, OSError) as error:
             if isinstance(error, SQLAlchemyError) and not is_away(error):
@@ -100,6 +103,16 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
         away = False
         if not handled:
             stop.wait(POLL_SECONDS)
+    if anchoring is not None:
+        _anchor_the_end(anchoring)
+
+
+def _anchor_the_end(anchoring: Anchoring) -> None:
+    """Anchor what was done since the last sweep, if the database is there."""
+    try:
+        anchoring.follow()
+    except SQLAlchemyError as error:
+        log.warning("audit_not_anchored", error=str(error).partition("\n")[0][:200], todo="the next start does it")
 
 
 POLL_SECONDS = 0.05

@@ -158,6 +158,11 @@ class Settings(BaseSettings):
         return self.data_dir / "previews"
 
     @cached_property
+    def anchors_file(self) -> Path:
+        """Where intake writes down how far the audit chain reaches."""
+        return self.data_dir / "audit" / "anchors.jsonl"
+
+    @cached_property
     def effective_database_url(self) -> str:
         """`database_url`, or the SQLite file in the data directory."""
         return self.database_url or f"sqlite:///{self.data_dir / 'firstread.db'}"

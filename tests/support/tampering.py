@@ -44,7 +44,7 @@ def chained_again(database: Database, first: int) -> None:
 
 
 def events(database: Database, count: int) -> None:
-    """Append events, one a transaction."""
-    for number in range(count):
-        with database.write() as session:
+    """Append events."""
+    with database.write() as session:
+        for number in range(count):
             append(session, "study.reprocessed", f"1.2.{number}", {"owed": number}, actor="test")

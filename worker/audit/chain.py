@@ -33,12 +33,16 @@ class Row(NamedTuple):
     sha256: str
 
 
-def read_chain(session: Session, where: Iterable[sa.ColumnElement[bool]] = ()) -> Iterator[Row]:
+def read_chain(
+    session: Session, where: Iterable[sa.ColumnElement[bool]] = (), limit: int | None = None
+) -> Iterator[Row]:
     """Yield the events in order, a page in memory at a time."""
     columns = [col(getattr(AuditEvent, name)) for name in Row._fields]
     if session.get_bind().dialect.name == "sqlite":
         columns[1] = sa.type_coerce(columns[1], sa.Text)  # type: ignore[call-overload]
-    query = sa.select(*columns).where(*where).order_by(col(AuditEvent.id)).execution_options(yield_per=PAGE)
+    query = (
+        sa.select(*columns).where(*where).order_by(col(AuditEvent.id)).limit(limit).execution_options(yield_per=PAGE)
+    )
     for page in session.execute(query).partitions():
         yield from map(Row._make, page)
 

@@ -14,12 +14,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from worker import bootstrap, metrics, schema
 from worker.audit.anchor import AnchorFile, Anchoring
+from worker.audit.forwarding import Forwarder
+from worker.audit.syslog import Receiver
 from worker.commands.output import say
 from worker.config import Settings, load_settings, made_data_dir, unknown_names
 from worker.database import Database, is_away
 from worker.errors import SchemaOwed, SettingsError
 from worker.files import make_private
 from worker.logs import configure_logs, get_logger
+from worker.pipeline import Pipeline
 
 log = get_logger(__name__)
 
@@ -70,7 +73,7 @@ def intake() -> None:
 def _intake_loop(settings: Settings, stop: threading.Event) -> None:
     from worker.celery_app import app
 
-    pipeline = anchoring = None
+    pipeline = anchoring = forwarder = None
     away = False
     next_sweep = 0.0
     while not stop.is_set():
@@ -80,6 +83,8 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
                 database = bootstrap.open_database(settings)
                 pipeline = bootstrap.build_pipeline(settings, database, actor=actor, app=app, routes=True)
                 anchoring = Anchoring(database, AnchorFile(settings.anchors_file), actor=actor)
+                pipeline.say(INTAKE_STARTED)
+                forwarder = _forwarder(settings, database)
                 log.info("intake_ready", broker=bool(settings.broker_url))
             handled = pipeline.register_arrivals()
             if time.monotonic() >= next_sweep:
@@ -103,13 +108,32 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
         away = False
         if not handled:
             stop.wait(POLL_SECONDS)
-    if anchoring is not None:
-        _anchor_the_end(anchoring)
+    if pipeline is not None and anchoring is not None:
+        _end_of_intake(pipeline, anchoring)
+    if forwarder is not None:
+        forwarder.stop(FORWARDER_SECONDS)
 
 
-def _anchor_the_end(anchoring: Anchoring) -> None:
-    """Anchor what was done since the last sweep, if the database is there."""
+INTAKE_STARTED, INTAKE_STOPPED = "intake.started", "intake.stopped"
+
+FORWARDER_SECONDS = 7.0
+"""What a forwarder that is sending may take to end."""
+
+
+def _forwarder(settings: Settings, database: Database) -> Forwarder | None:
+    """Start to send audit events to the syslog receiver, where one is set."""
+    if not settings.audit_syslog:
+        return None
+    files = {name: getattr(settings, f"audit_syslog_{name}") for name in ("ca", "certificate", "key")}
+    forwarder = Forwarder(database, Receiver.parse(settings.audit_syslog, **files), source=settings.ae_title)
+    forwarder.start()
+    return forwarder
+
+
+def _end_of_intake(pipeline: Pipeline, anchoring: Anchoring) -> None:
+    """Write that intake stopped, and anchor what was done since the last sweep, if the database is there."""
     try:
+        pipeline.say(INTAKE_STOPPED)
         anchoring.follow()
     except SQLAlchemyError as error:
         log.warning("audit_not_anchored", error=str(error).partition("\n")[0][:200], todo="the next start does it")

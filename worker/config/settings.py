@@ -14,6 +14,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from worker.config.audit import AuditSettings
 from worker.config.values import (
     BROKER_SCHEMES,
     DATABASE_PORT,
@@ -34,7 +35,7 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "firstread"
 
 
-class Settings(BaseSettings):
+class Settings(AuditSettings, BaseSettings):
     """Every setting, its default and its meaning (the description is what `firstread config` and README show)."""
 
     model_config = SettingsConfigDict(

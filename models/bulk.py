@@ -222,18 +222,18 @@ def csv_text(records: Sequence[Record]) -> str:
     labels = list(dict.fromkeys(label for record in predicted for label in record["probabilities"]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "model", "model_version", *map(_as_text, labels), "flagged", "error"])
+    writer.writerow(["file", "model", "model_version", *map(as_text, labels), "flagged", "error"])
     for record in records:
         if "error" in record:
-            writer.writerow([_as_text(record["file"]), "", "", *[""] * len(labels), "", _as_text(record["error"])])
+            writer.writerow([as_text(record["file"]), "", "", *[""] * len(labels), "", as_text(record["error"])])
             continue
         values = [record["probabilities"].get(label, "") for label in labels]
-        flagged = _as_text(";".join(record["flagged"]))
-        writer.writerow([_as_text(record["file"]), record["model"], record["model_version"], *values, flagged, ""])
+        flagged = as_text(";".join(record["flagged"]))
+        writer.writerow([as_text(record["file"]), record["model"], record["model_version"], *values, flagged, ""])
     return text.getvalue()
 
 
-def _as_text(cell: str) -> str:
+def as_text(cell: str) -> str:
     """Keep a spreadsheet from taking a cell for a formula (OWASP, "CSV Injection"), or a return for a row's end."""
     whole = cell.replace("\r", r"\r")  # `csv` does not quote it
     return f"'{whole}" if whole.startswith(("=", "+", "-", "@", "\t")) else whole

@@ -119,6 +119,9 @@ RECIPES: dict[str, Recipe] = {
 }
 """Preprocessing recipes by the name that a card gives."""
 
+VERSIONS: dict[str, int] = dict.fromkeys(RECIPES, 1)
+"""Version of each recipe, recorded with every prediction; raised when the recipe gives other values than before."""
+
 FIELDS: dict[str, Callable[[FloatArray, int, int], Field]] = {"chest_xray_triage": trim}
 """What of an image a recipe looks at, where that is not all of it: (image, rows, columns) -> its rows, its columns."""
 

@@ -85,3 +85,7 @@ class SchemaOwed(Never):
 
 class NotFound(Never):
     """What was asked for does not exist."""
+
+
+class AuditBroken(Never):
+    """The audit chain cannot be continued, or what stands beside it cannot be read."""

@@ -21,6 +21,7 @@ from worker.database import (
 )
 from worker.errors import LeaseLost, Never, PackageError
 from worker.inference.classify import Outcome
+from worker.inference.environment import environment
 from worker.intake.registration import Record
 from worker.intake.work import Claim, Work
 from worker.logs import get_logger
@@ -125,6 +126,7 @@ class InferenceCommit:
             "decode_seconds": outcome.decode_seconds,
             "inference_seconds": outcome.inference_seconds,
             "created_at": utc_now(),
+            "environment": environment(card),
         }
         if prediction is None:
             prediction = Prediction(**values)
@@ -149,7 +151,9 @@ class InferenceCommit:
                 "device": classifier.device,
                 "batch_size": outcome.batch_size,
                 "probabilities": probabilities,
+                "thresholds": prediction.thresholds,
                 "flagged": prediction.flagged,
+                "environment": prediction.environment,
             },
         )
 

@@ -58,6 +58,12 @@ spool_free_bytes = Gauge(
     "firstread_spool_free_bytes", "Free space where accepted bytes are kept.", multiprocess_mode="livemostrecent"
 )
 batch_size = Histogram("firstread_batch_size", "Instances classified together.", buckets=(1, 2, 4, 8, 16, 32, 64))
+audit_events = Gauge("firstread_audit_events", "Events in the audit chain.", multiprocess_mode="livemostrecent")
+audit_unsent = Gauge(
+    "firstread_audit_unsent",
+    "Audit events that the syslog receiver has not got yet.",
+    multiprocess_mode="livemostrecent",
+)
 
 
 def shared_dir() -> Path | None:

@@ -128,6 +128,11 @@ class Pipeline:
             registration = Registration(router, work, self.record, lambda name: spool.path(name) is not None)
             self.arrivals = Arrivals(database, spool, registration, self.results, frozenset(calling_aes))
 
+    def say(self, action: str) -> None:
+        """Write into the audit chain that this service has started or stopped."""
+        with self.database.write() as session:
+            self.record(session, action, socket.gethostname(), {})
+
     # ---- intake
 
     def register_arrivals(self) -> int:

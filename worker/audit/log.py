@@ -1,27 +1,28 @@
 """The audit log: append-only, each event carrying the SHA-256 of the one before.
 
 Events are appended in the transaction of what they record, so that neither is there without the other. Appends are
-serialised: by BEGIN IMMEDIATE on SQLite, by an advisory lock on PostgreSQL. Events name studies, instances and models
-by UID and version, never a patient.
+serialised by the row that says how far the chain reaches: BEGIN IMMEDIATE on SQLite, a row lock on PostgreSQL. Events
+name studies, instances and models by UID and version, never a patient.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import event
 from sqlmodel import Session, col, select
 
-from worker.database import AuditEvent, utc_now
+from worker.database import AuditEvent, AuditHead, utc_now
+from worker.errors import AuditBroken
 
 GENESIS = "0" * 64
 """What the first event carries in place of a digest."""
 
 _PENDING = "audit events of this transaction"
 
-_CHAIN_LOCK = 0x66697273  # "firs": one number for all our processes on one database
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def append(session: Session, action: str, subject: str, detail: Mapping[str, Any], *, actor: str) -> AuditEvent:
@@ -37,6 +38,11 @@ def append(session: Session, action: str, subject: str, detail: Mapping[str, Any
         What proves it; JSON-able, no patient data.
     actor
         The service, or the user.
+
+    Raises
+    ------
+    AuditBroken
+        When nothing says how far the chain reaches: nothing is done that could not be recorded.
     """
     return _append_all(session, [{"action": action, "subject": subject, "detail": detail, "actor": actor}])[0]
 
@@ -58,40 +64,66 @@ def _append_pending(session: Session) -> None:
 
 
 def _append_all(session: Session, entries: Sequence[Mapping[str, Any]]) -> list[AuditEvent]:
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(sa.select(sa.func.pg_advisory_xact_lock(_CHAIN_LOCK)))
-    last = session.exec(select(AuditEvent.sha256).order_by(col(AuditEvent.id).desc()).limit(1)).first()
+    head = session.exec(select(AuditHead).with_for_update().execution_options(populate_existing=True)).one_or_none()
+    if head is None:
+        raise AuditBroken(
+            "the row of the table audit_head is gone, so nothing can be recorded and nothing is done: "
+            "`firstread audit verify` says what else is missing; restore the database from a backup"
+        )
     made: list[AuditEvent] = []
     for entry in entries:
         one = AuditEvent(
+            id=head.last_id + 1,  # never the database's own: a number is in the chain, none is left out or used again
             at=utc_now(),
             actor=entry["actor"],
             action=entry["action"],
             subject=entry["subject"],
             detail=canonical(entry["detail"]),
-            previous_sha256=last or GENESIS,
+            previous_sha256=head.last_sha256,
             sha256="",
         )
-        one.sha256 = last = digest(one)
+        one.sha256 = digest(one)
         session.add(one)
-        session.flush()  # one by one, so that the numbers run in the order of the chain
+        head.count, head.last_id, head.last_sha256 = head.count + 1, one.id or 0, one.sha256
         made.append(one)
+    session.add(head)
+    session.flush()
     return made
+
+
+def read_head(session: Session) -> AuditHead | None:
+    """Return how far the chain reaches; None where the row that says so is gone."""
+    return session.exec(select(AuditHead).where(col(AuditHead.id) == 1)).one_or_none()
 
 
 def digest(entry: AuditEvent) -> str:
     """Return the SHA-256 that an event must carry: over its content and the digest before it."""
+    return digest_of(entry.at, entry.actor, entry.action, entry.subject, entry.detail, entry.previous_sha256)
+
+
+def digest_of(at: datetime | str, actor: str, action: str, subject: str, detail: str, previous: str) -> str:
+    """Return the SHA-256 over the content of an event, each field as the database gives it."""
     content = {
-        "at": entry.at.isoformat(timespec="microseconds"),
-        "actor": entry.actor,
-        "action": entry.action,
-        "subject": entry.subject,
-        "detail": entry.detail,
-        "previous": entry.previous_sha256,
+        "at": moment_text(at),
+        "actor": actor,
+        "action": action,
+        "subject": subject,
+        "detail": detail,
+        "previous": previous,
     }
-    return hashlib.sha256(canonical(content).encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(content).encode()).hexdigest()
+
+
+def moment_text(at: datetime | str) -> str:
+    """Write a moment as it stands in a digest: ISO 8601, UTC, microseconds.
+
+    SQLite keeps moments as text; taken as they are, a row that somebody filled with nonsense can still be named.
+    """
+    if isinstance(at, str):
+        return f"{at.replace(' ', 'T')}+00:00"
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def canonical(value: Mapping[str, Any]) -> str:
     """Return the one way to write a mapping as JSON."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)

@@ -7,8 +7,9 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import typer
 
@@ -47,13 +48,26 @@ def write_private(path: Path, data: bytes) -> None:
     FirstreadError
         If it cannot be written, or a device or a pipe is there; what was there is left as it was.
     """
+    with private_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def private_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that only its owner reads (0600), to be written bit by bit; it is there when the block ends well.
+
+    Raises
+    ------
+    FirstreadError
+        If it cannot be written, or a device or a pipe is there; what was there is left as it was.
+    """
     try:
         if path.exists() and not path.is_file():
             raise FirstreadError(f"{path} {NO_FILE}")
         descriptor, part = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             Path(part).replace(path)

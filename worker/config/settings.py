@@ -14,6 +14,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from worker.config.audit import AuditSettings
 from worker.config.callers import Caller
 from worker.config.tls import TlsRules
 from worker.config.values import (
@@ -37,7 +38,7 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "firstread"
 
 
-class Settings(TlsRules):
+class Settings(TlsRules, AuditSettings):
     """Every setting, its default and its meaning (the description is what `firstread config` and README show)."""
 
     model_config = SettingsConfigDict(
@@ -201,6 +202,11 @@ class Settings(TlsRules):
     def credentials(self) -> Credentials:
         """The files of TLS."""
         return Credentials(certificate=self.tls_certificate, key=self.tls_key, ca=self.tls_ca)
+
+    @cached_property
+    def anchors_file(self) -> Path:
+        """Where intake writes down how far the audit chain reaches."""
+        return self.data_dir / "audit" / "anchors.jsonl"
 
     @cached_property
     def effective_database_url(self) -> str:

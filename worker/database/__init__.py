@@ -5,7 +5,7 @@ has reports, a report a delivery for each destination. `work_item` is what is st
 `commitment_request` and `commitment_asked` who answers for whose bytes.
 """
 
-from worker.database.audit import AuditEvent
+from worker.database.audit import AuditCursor, AuditEvent, AuditHead
 from worker.database.columns import CleanText, UtcDateTime, utc_now
 from worker.database.commitments import CommitmentAsked, CommitmentRequest, CommitmentStatus
 from worker.database.session import Database, is_away
@@ -23,7 +23,9 @@ from worker.database.studies import (
 from worker.database.work import Heartbeat, WorkItem, WorkKind, WorkState
 
 __all__ = [
+    "AuditCursor",
     "AuditEvent",
+    "AuditHead",
     "CleanText",
     "CommitmentAsked",
     "CommitmentRequest",

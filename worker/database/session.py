@@ -33,6 +33,14 @@ class Database:
             yield session
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Open a session for reading that sees the database as it is at one moment, however long it reads."""
+        with Session(self.engine) as session:
+            if not self.is_sqlite:  # where a transaction in WAL mode sees one moment anyhow
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         """Open a session in one transaction.
 

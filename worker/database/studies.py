@@ -128,6 +128,8 @@ class Prediction(SQLModel, table=True):
     decode_seconds: float
     inference_seconds: float
     created_at: datetime = moment()
+    environment: dict[str, Any] | None = json_value(default=None)
+    """What it was made with: versions of libraries and recipe, window, tolerance; None in rows of schema 0001."""
 
 
 class Report(SQLModel, table=True):

@@ -15,7 +15,7 @@ from worker.inference.preview import write_preview
 from worker.logs import get_logger
 
 if TYPE_CHECKING:
-    from models.card import Window
+    from models.card import Card, Window
     from models.classifier import Classifier
     from worker.inference.pixels import Frame
 
@@ -118,9 +118,7 @@ class _Prepared:
 
 
 def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Array, str, str]:
-    card = classifier.card
-    frame = _read(task, card.frame_policy, card.window, reader)
-    recipe = f"{card.recipe}, shown at {card.window}" if frame.windowed else card.recipe
+    frame, recipe = read_frame(task.locate, classifier.card, reader)
     try:
         write_preview(frame.image, task.preview)
     except OSError as error:  # a full disk costs the picture on the page, not the result
@@ -131,15 +129,36 @@ def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Arra
         raise PixelError(str(error)) from error
 
 
-def _read(task: Task, frame_policy: str, window: "Window | None", reader: Reader) -> "Frame":
-    path = task.locate()
+def read_frame(locate: Callable[[], Path | None], card: "Card", reader: Reader) -> tuple["Frame", str]:
+    """Read an object as a network is shown it.
+
+    Parameters
+    ----------
+    locate
+        As in `Task`.
+
+    Returns
+    -------
+    tuple
+        The frame, and how it is made ready, in words: the preprocessing recipe, and the window where one was applied.
+
+    Raises
+    ------
+    PixelError
+        The object cannot be decoded, or its bytes are gone.
+    DecoderLost
+        The decoding child cannot be started; the object may be fine.
+    """
+    path = locate()
     while path is not None:
         try:
-            return reader.read(path, frame_policy, window)
+            frame = reader.read(path, card.frame_policy, card.window)
         except (PixelError, FileNotFoundError):
             if path.exists():
                 raise
-            path = task.locate()  # it was filed away between the look and the read
+            path = locate()  # it was filed away between the look and the read
+        else:
+            return frame, f"{card.recipe}, shown at {card.window}" if frame.windowed else card.recipe
     raise PixelError("the stored bytes are gone from the spool; restore them, or send the object again")
 
 

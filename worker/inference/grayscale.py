@@ -33,6 +33,9 @@ from worker.inference.attributes import LookupTable, items, numbers, text, value
 from worker.inference.palette import LUMA, palette_luma
 from worker.inference.stored import StoredFrame
 
+RENDERING_VERSION = 1
+"""Recorded with every prediction; raised when the same object is shown with other values than before."""
+
 _BLOCK = 1 << 15
 """Pixels looked up at a time."""
 

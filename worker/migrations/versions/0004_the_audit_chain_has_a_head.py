@@ -1,0 +1,94 @@
+"""the audit chain has a head, its rows cannot be changed, predictions say what they were made with"""
+
+import sqlalchemy as sa
+import sqlmodel.sql.sqltypes
+from alembic import op
+
+import worker.database
+
+revision = '0004'
+down_revision = '0001'
+branch_labels = None
+depends_on = None
+
+GENESIS = '0' * 64
+FORWARD_ONLY = 'NEW.count <= OLD.count OR NEW.last_id <= OLD.last_id'
+
+SQLITE_TRIGGERS = {
+    'audit_event_no_update': "BEFORE UPDATE ON audit_event BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END",
+    'audit_event_no_delete': "BEFORE DELETE ON audit_event BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END",
+    # INSERT OR REPLACE deletes without the trigger above; a number in between would be an event slipped in.
+    'audit_event_at_the_end': (
+        'BEFORE INSERT ON audit_event WHEN EXISTS (SELECT 1 FROM audit_event WHERE id >= NEW.id OR sha256 = NEW.sha256) '
+        "BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END"
+    ),
+    'audit_head_no_delete': "BEFORE DELETE ON audit_head BEGIN SELECT RAISE(ABORT, 'audit_head stays'); END",
+    'audit_head_one_row': (
+        'BEFORE INSERT ON audit_head WHEN EXISTS (SELECT 1 FROM audit_head) '
+        "BEGIN SELECT RAISE(ABORT, 'audit_head has one row'); END"
+    ),
+    'audit_head_forward': (
+        f"BEFORE UPDATE ON audit_head WHEN {FORWARD_ONLY} BEGIN SELECT RAISE(ABORT, 'audit_head goes forward only'); END"
+    ),
+}
+POSTGRESQL_FUNCTION = '''
+CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP; END $$
+'''
+POSTGRESQL_TRIGGERS = {
+    'audit_event_no_change': 'BEFORE UPDATE OR DELETE ON audit_event FOR EACH ROW EXECUTE FUNCTION audit_refuse()',
+    'audit_event_no_truncate': 'BEFORE TRUNCATE ON audit_event FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()',
+    'audit_head_no_delete': 'BEFORE DELETE ON audit_head FOR EACH ROW EXECUTE FUNCTION audit_refuse()',
+    'audit_head_no_truncate': 'BEFORE TRUNCATE ON audit_head FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()',
+    'audit_head_forward': (
+        f'BEFORE UPDATE ON audit_head FOR EACH ROW WHEN ({FORWARD_ONLY}) EXECUTE FUNCTION audit_refuse()'
+    ),
+}
+
+
+def upgrade() -> None:
+    op.create_table('audit_head',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('count', sa.Integer(), nullable=False),
+    sa.Column('last_id', sa.Integer(), nullable=False),
+    sa.Column('last_sha256', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('gapless_after', sa.Integer(), nullable=False),
+    sa.CheckConstraint('id = 1', name=op.f('ck_audit_head_one_row')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_audit_head'))
+    )
+    op.create_table('audit_cursor',
+    sa.Column('receiver', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('last_id', sa.Integer(), nullable=False),
+    sa.Column('held_by', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('held_until', worker.database.UtcDateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('receiver', name=op.f('pk_audit_cursor'))
+    )
+    op.create_index(op.f('ix_audit_event_subject'), 'audit_event', ['subject'], unique=False)
+    op.add_column('prediction', sa.Column('environment', sa.JSON(), nullable=True))
+    op.execute(
+        'INSERT INTO audit_head (id, count, last_id, last_sha256, gapless_after) '
+        'SELECT 1, (SELECT count(*) FROM audit_event), coalesce(max(id), 0), '
+        f"coalesce((SELECT sha256 FROM audit_event ORDER BY id DESC LIMIT 1), '{GENESIS}'), coalesce(max(id), 0) "
+        'FROM audit_event'
+    )
+    if op.get_bind().dialect.name == 'postgresql':
+        op.execute(POSTGRESQL_FUNCTION)
+        triggers = POSTGRESQL_TRIGGERS
+    else:
+        triggers = SQLITE_TRIGGERS
+    for name, body in triggers.items():
+        op.execute(f'CREATE TRIGGER {name} {body}')
+
+
+def downgrade() -> None:
+    if op.get_bind().dialect.name == 'postgresql':
+        for name, body in POSTGRESQL_TRIGGERS.items():
+            op.execute(f"DROP TRIGGER {name} ON {body.partition(' ON ')[2].partition(' ')[0]}")
+        op.execute('DROP FUNCTION audit_refuse()')
+    else:
+        for name in SQLITE_TRIGGERS:
+            op.execute(f'DROP TRIGGER {name}')
+    op.drop_column('prediction', 'environment')
+    op.drop_index(op.f('ix_audit_event_subject'), table_name='audit_event')
+    op.drop_table('audit_cursor')
+    op.drop_table('audit_head')

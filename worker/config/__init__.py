@@ -5,7 +5,7 @@ Settings are read at the doors (`__main__`, `cli`, `celery_app`) and passed inwa
 
 from worker.config.loading import load_settings, made_data_dir, unknown_names
 from worker.config.settings import Settings, config_file, default_data_dir
-from worker.config.values import Peer, Route
+from worker.config.values import Peer, Route, is_loopback
 
 __all__ = [
     "Peer",
@@ -13,6 +13,7 @@ __all__ = [
     "Settings",
     "config_file",
     "default_data_dir",
+    "is_loopback",
     "load_settings",
     "made_data_dir",
     "unknown_names",

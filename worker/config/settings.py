@@ -14,6 +14,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from worker.config.login import LoginSettings
 from worker.config.values import (
     BROKER_SCHEMES,
     DATABASE_PORT,
@@ -34,7 +35,7 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "firstread"
 
 
-class Settings(BaseSettings):
+class Settings(LoginSettings):
     """Every setting, its default and its meaning (the description is what `firstread config` and README show)."""
 
     model_config = SettingsConfigDict(
@@ -97,7 +98,7 @@ class Settings(BaseSettings):
             else parts
         )
 
-    @field_validator("data_dir", "models_dir", mode="after")
+    @field_validator("data_dir", "models_dir", "oidc_client_secret_file", mode="after")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()

@@ -1,9 +1,11 @@
 """Sole owner of the tables and of the session. SQLite (WAL, synchronous FULL) and PostgreSQL, the same on both.
 
 A study has series, a series instances; an instance has a prediction for each model version that classified it; a study
-has reports, a report a delivery for each destination. `work_item` is what is still owed; `audit_event` what was done.
+has reports, a report a delivery for each destination. `work_item` is what is still owed; `audit_event` what was done;
+`account` and what belongs to it, who may look.
 """
 
+from worker.database.accounts import Account, ApiToken, LoginFailure, LoginLink, LoginSession
 from worker.database.audit import AuditEvent
 from worker.database.columns import CleanText, UtcDateTime, utc_now
 from worker.database.session import Database, is_away
@@ -21,6 +23,8 @@ from worker.database.studies import (
 from worker.database.work import Heartbeat, WorkItem, WorkKind, WorkState
 
 __all__ = [
+    "Account",
+    "ApiToken",
     "AuditEvent",
     "CleanText",
     "Database",
@@ -29,6 +33,9 @@ __all__ = [
     "Heartbeat",
     "Instance",
     "InstanceStatus",
+    "LoginFailure",
+    "LoginLink",
+    "LoginSession",
     "ModelVersion",
     "Prediction",
     "Report",

@@ -11,6 +11,7 @@ from sqlmodel import col, select
 
 from worker.accounts.permissions import Permission
 from worker.database import AuditEvent, Database
+from worker.worklist.api import Problem
 from worker.worklist.login.door import DESCRIBED, Door
 from worker.worklist.login.viewer import Viewer
 
@@ -32,7 +33,7 @@ class Event(BaseModel):
 
 def router(database: Database, door: Door, templates: jinja2.Environment) -> APIRouter:
     """Make the routes of the audit trail."""
-    routes = APIRouter()
+    routes = APIRouter(responses={code: {"model": Problem} for code in (401, 403, 503)})
     auditor = Depends(door.needs(Permission.AUDIT))
 
     @routes.get("/api/v1/audit", tags=["audit"], summary="Audit events, newest first", dependencies=DESCRIBED)

@@ -9,7 +9,7 @@ WORD = "withheld"
 
 
 def withheld(document: dict[str, Any], mark: str | None) -> dict[str, Any]:
-    """Return a study document with `mark` wherever a patient was named; the UIDs stay."""
+    """Return a study document with `mark` wherever a patient was named; UIDs stay, and reasons, which name nobody."""
     shown = document | dict.fromkeys(NAMING, mark)
     if "series" in document:
         shown["series"] = [series | {"series_description": mark} for series in document["series"]]

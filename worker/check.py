@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from ipaddress import ip_address
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +9,8 @@ from kombu import Connection
 
 from models.errors import ModelError
 from worker import bootstrap, schema, tls
-from worker.config import Settings, unknown_names
+from worker.accounts import users
+from worker.config import Settings, is_loopback, unknown_names
 from worker.database import Database
 from worker.errors import FirstreadError, SchemaOwed
 from worker.intake.spool import Spool
@@ -45,6 +45,7 @@ def check_all(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", False, f"FIRSTREAD_DATABASE_URL cannot be opened: {_first_line(error)}", fix)
     else:
         yield check_database(database)
+        yield check_login(settings, database)
         database.dispose()
     yield check_broker(settings)
     yield from check_models(settings)
@@ -99,14 +100,6 @@ def check_tls(settings: Settings) -> Finding:
 ANYBODY = "any AE title may call; set FIRSTREAD_CALLING_AES"
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine reaches an address."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def check_database(database: Database) -> Finding:
     """Connect, and compare the schema."""
     shown = database.url.render_as_string(hide_password=True)
@@ -119,6 +112,34 @@ def check_database(database: Database) -> Finding:
     if database.is_sqlite and found is None:
         return Finding("database", True, f"{shown}: not made yet; the first service makes it")
     return Finding("database", False, f"{shown}: schema {found or 'empty'}, needed {needed}", "run `firstread migrate`")
+
+
+def check_login(settings: Settings, database: Database) -> Finding:
+    """Say who gets in to the worklist; beyond loopback somebody has to be able to, and in clear nobody should."""
+    ways = [
+        *(["FIRSTREAD_API_TOKEN"] if settings.api_token is not None else []),
+        *([f"people of {settings.oidc_issuer}"] if settings.oidc_issuer else []),
+    ]
+    try:
+        with database.read() as session:
+            ways += ["accounts and tokens in the database"] if users.anybody(session) else []
+    except sa.exc.SQLAlchemyError as error:
+        if settings.database_url or (not ways and not is_loopback(settings.web_host)):
+            return Finding("login", False, f"accounts cannot be read: {_first_line(error)}", "mend the database first")
+    if is_loopback(settings.web_host):
+        words = (
+            ", ".join(ways) or "nobody yet: the JSON interface is open to this machine, the pages to a one-time link"
+        )
+        return Finding("login", True, words)
+    if not ways:
+        fix = "`firstread users add NAME --role radiologist`; until then no patient data is shown to anybody"
+        return Finding("login", False, f"FIRSTREAD_WEB_HOST={settings.web_host} and nobody can log in", fix)
+    if not settings.trusted_proxies:
+        fix = (
+            "put a proxy that speaks https before it, name it in FIRSTREAD_TRUSTED_PROXIES, bind to where it reaches us"
+        )
+        return Finding("login", False, f"passwords go in clear to http://{settings.web_host}", fix)
+    return Finding("login", True, ", ".join(ways))
 
 
 def check_broker(settings: Settings) -> Finding:

@@ -89,3 +89,29 @@ class NotFound(Never):
 
 class AuditBroken(Never):
     """The audit chain cannot be continued, or what stands beside it cannot be read."""
+
+
+class AccountError(Never):
+    """An account or token cannot be made or changed as asked: what it lacks, or what is in the way."""
+
+
+class LoginRefused(Never):
+    """Nobody is let in with this: one message for every reason, so that it tells nobody which."""
+
+
+class TooManyLogins(RetryLater):
+    """Too many logins failed of late, with this account or from this address; it passes."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Too many logins failed. Try again in {_in_words(seconds)}.")
+        self.seconds = seconds
+
+
+def _in_words(seconds: int) -> str:
+    if seconds < 120:
+        return f"{seconds} {'second' if seconds == 1 else 'seconds'}"
+    return f"{-(-seconds // 60)} minutes"
+
+
+class ProviderUnreachable(RetryLater):
+    """The OpenID Connect provider does not answer, or is not the one that was set."""

@@ -57,6 +57,9 @@ quarantined = Counter("firstread_quarantined", "Work given up after MAX_ATTEMPTS
 spool_free_bytes = Gauge(
     "firstread_spool_free_bytes", "Free space where accepted bytes are kept.", multiprocess_mode="livemostrecent"
 )
+logins = Counter(
+    "firstread_logins", "Logins to the worklist: succeeded, refused, or throttled after too many.", ["how", "outcome"]
+)
 batch_size = Histogram("firstread_batch_size", "Instances classified together.", buckets=(1, 2, 4, 8, 16, 32, 64))
 audit_events = Gauge("firstread_audit_events", "Events in the audit chain.", multiprocess_mode="livemostrecent")
 audit_unsent = Gauge(

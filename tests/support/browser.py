@@ -20,7 +20,7 @@ PHONE = {"width": 390, "height": 844}
 def served(app: FastAPI) -> Iterator[str]:
     """Serve an application in a thread, on a free port of the loopback; give its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

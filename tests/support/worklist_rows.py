@@ -244,7 +244,7 @@ def fill(database: Database) -> Rows:
         instances=2,
         probabilities={"normal": 0.01, "pneumonia": 0.07, "covid": 0.0213, "tuberculosis": 0.973},
         deliveries=DELIVERED,
-        reason="PatientID differs between objects of this study: “PID-0006” and “PID-0066”.",
+        reason="PatientID differs between objects of this study.",
     )
     rows.study(
         7,

@@ -154,6 +154,8 @@ def config(as_json: AsJson = False) -> None:
 
 def _setting(settings: Settings, name: str) -> dict[str, Any]:
     value = settings.model_dump(mode="json")[name]
+    if name == "oidc_roles":
+        value = [f"{claimed}={role}" for claimed, role in settings.oidc_roles]
     if name == "pacs":
         value = [str(peer) for peer in settings.pacs]
     if name.endswith("_url") and value:

@@ -204,6 +204,7 @@ def _models(settings: Settings, wanted: str) -> tuple[list[str], list[str]]:
 def worklist() -> None:
     """Serve the reading worklist: page, JSON interface, probes, metrics."""
     settings = _start("worklist")
+    from worker import front_door
     from worker.check import readiness
     from worker.worklist.app import create_app, serve
 
@@ -216,6 +217,8 @@ def worklist() -> None:
         readiness=lambda: readiness(settings, database),
         version=_version(),
         send_to=_listener_address(settings),
+        access=front_door.access(settings, database),
+        trusted_proxies=settings.trusted_proxies,
     )
     serve(app, settings.web_host, settings.web_port, run_dir=settings.data_dir / "run")
 

@@ -8,14 +8,15 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
-from worker import bootstrap
-from worker.check import ANYBODY, check_addresses, is_loopback
+from worker import bootstrap, front_door
+from worker.check import ANYBODY, check_addresses
 from worker.commands.output import err, out, print_json
 from worker.commands.send import files_under
-from worker.config import Settings, load_settings, made_data_dir, unknown_names
-from worker.errors import SettingsError, StartError
-from worker.logs import configure_logs, get_logger
+from worker.config import Settings, is_loopback, load_settings, made_data_dir, unknown_names
+from worker.errors import FirstreadError, SettingsError, StartError
+from worker.logs import configure_logs, get_logger, where
 from worker.supervision.addresses import Addresses
 from worker.supervision.processes import Terminal, on_stop_signals
 from worker.supervision.supervisor import Supervisor, default_services
@@ -107,11 +108,26 @@ def _say_when_ready(
             if not stop.is_set() and supervisor.alive():
                 err.print(f"firstread: {error}; still trying", style="yellow", markup=False)
             continue
+        link = _login_link(settings, addresses) if as_json or out.is_terminal else None
         if as_json:
-            print_json(_as_document(addresses, supervisor, settings))
+            print_json(_as_document(addresses, supervisor, settings) | {"login_link": link})
         else:
-            _say_hello(addresses, supervisor, settings)
+            _say_hello(addresses, supervisor, settings, link)
         return
+
+
+def _login_link(settings: Settings, addresses: Addresses) -> str | None:
+    """Make the link for whoever started us: for a terminal or a caller that asked for JSON, never for a log."""
+    if not front_door.for_this_machine_alone(settings):
+        return None
+    database = bootstrap.open_database(settings)
+    try:
+        return front_door.login_link(settings, database, actor="up", worklist_url=addresses.worklist_url)
+    except (SQLAlchemyError, FirstreadError) as error:
+        log.warning("no_login_link", error=where(error), todo="`firstread users link` makes one later")
+        return None
+    finally:
+        database.dispose()
 
 
 def _as_document(addresses: Addresses, supervisor: Supervisor, settings: Settings) -> dict[str, object]:
@@ -124,12 +140,13 @@ def _as_document(addresses: Addresses, supervisor: Supervisor, settings: Setting
     }
 
 
-def _say_hello(addresses: Addresses, supervisor: Supervisor, settings: Settings) -> None:
+def _say_hello(addresses: Addresses, supervisor: Supervisor, settings: Settings, link: str | None) -> None:
     listener = addresses.listener
     secure = "+tls KEY CERTIFICATE +cf CA " if listener.tls else ""
     nowhere = f"nowhere: set FIRSTREAD_PACS; they stay in {settings.reports_dir}"
     lines = (
         ("worklist", addresses.worklist_url),
+        ("log in", _way_in(settings, link)),
         ("send scans to", str(listener)),
         ("for example", f"firstread send FILE_OR_FOLDER --to {listener}"),
         ("or", f"storescu {secure}-aec {listener.ae_title} {listener.host} {listener.port} FILE"),
@@ -142,3 +159,11 @@ def _say_hello(addresses: Addresses, supervisor: Supervisor, settings: Settings)
     for name, value in lines:
         out.print(f"  {name:<14} {value}", markup=False, soft_wrap=True)
     out.print("Ctrl-C drains and stops.")
+
+
+def _way_in(settings: Settings, link: str | None) -> str:
+    if link is not None:
+        return f"{link} (once, within 15 minutes; then `firstread users link`)"
+    if front_door.for_this_machine_alone(settings):
+        return "`firstread users link` prints a link that works once; `firstread users add` makes an account"
+    return "with an account: `firstread users add NAME --role radiologist`"

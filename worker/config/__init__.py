@@ -6,7 +6,7 @@ Settings are read at the doors (`__main__`, `cli`, `celery_app`) and passed inwa
 from worker.config.callers import Caller
 from worker.config.loading import load_settings, made_data_dir, unknown_names
 from worker.config.settings import Settings, config_file, default_data_dir
-from worker.config.values import Credentials, Peer, Route
+from worker.config.values import Credentials, Peer, Route, is_loopback
 
 __all__ = [
     "Caller",
@@ -16,6 +16,7 @@ __all__ = [
     "Settings",
     "config_file",
     "default_data_dir",
+    "is_loopback",
     "load_settings",
     "made_data_dir",
     "unknown_names",

@@ -69,13 +69,15 @@ def _in_file() -> set[str]:
 
 
 def _explain(item: Any) -> str:
+    if not item["loc"]:  # what does not fit together names the settings itself
+        return str(item["msg"]).removeprefix("Value error, ")
     first, *rest = (str(part) for part in item["loc"])
     variable = f"FIRSTREAD_{first.upper()}"
     if os.environ.get(variable) or first not in _in_file():
         name = ".".join([variable, *rest])
     else:
         name = f"{config_file()}: {'.'.join([first, *rest])}"
-    shown = "***" if first.endswith("_url") else repr(item.get("input"))
+    shown = "***" if first.endswith(("_url", "_token", "_secret")) else repr(item.get("input"))
     said = item["msg"].removeprefix("Value error, ")
     if item["type"].startswith("byte_size"):
         said = "say a number of bytes, or for example 500MiB or 2GiB"

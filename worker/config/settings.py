@@ -16,6 +16,7 @@ from pydantic_settings import (
 
 from worker.config.audit import AuditSettings
 from worker.config.callers import Caller
+from worker.config.login import LoginSettings
 from worker.config.tls import TlsRules
 from worker.config.values import (
     BROKER_SCHEMES,
@@ -38,7 +39,7 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "firstread"
 
 
-class Settings(TlsRules, AuditSettings):
+class Settings(TlsRules, AuditSettings, LoginSettings):
     """Every setting, its default and its meaning (the description is what `firstread config` and README show)."""
 
     model_config = SettingsConfigDict(
@@ -120,7 +121,7 @@ class Settings(TlsRules, AuditSettings):
             else parts
         )
 
-    @field_validator("data_dir", "models_dir", mode="after")
+    @field_validator("data_dir", "models_dir", "oidc_client_secret_file", mode="after")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -127,6 +128,23 @@ def check_scheme(url: str, schemes: tuple[str, ...]) -> None:
 
 DATABASE_PORT = re.compile(r"[^:]+://(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]+\]|[^/:?]*)(?::([^/?]*))?")
 """The port of a URL as SQLAlchemy reads it."""
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches an address or a name."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def checked_network(value: str) -> str:
+    """Return an address or a network (`192.0.2.0/24`) that is one."""
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no address or network, for example 192.0.2.7 or 192.0.2.0/24") from None
+    return value
 
 
 def split_commas(value: Any) -> Any:

@@ -2,9 +2,10 @@
 
 A study has series, a series instances; an instance has a prediction for each model version that classified it; a study
 has reports, a report a delivery for each destination. `work_item` is what is still owed; `audit_event` what was done;
-`commitment_request` and `commitment_asked` who answers for whose bytes.
+`commitment_request` and `commitment_asked` who answers for whose bytes; `account` and what belongs to it, who may look.
 """
 
+from worker.database.accounts import Account, ApiToken, LoginFailure, LoginLink, LoginSession
 from worker.database.audit import AuditCursor, AuditEvent, AuditHead
 from worker.database.columns import CleanText, UtcDateTime, utc_now
 from worker.database.commitments import CommitmentAsked, CommitmentRequest, CommitmentStatus
@@ -23,6 +24,8 @@ from worker.database.studies import (
 from worker.database.work import Heartbeat, WorkItem, WorkKind, WorkState
 
 __all__ = [
+    "Account",
+    "ApiToken",
     "AuditCursor",
     "AuditEvent",
     "AuditHead",
@@ -36,6 +39,9 @@ __all__ = [
     "Heartbeat",
     "Instance",
     "InstanceStatus",
+    "LoginFailure",
+    "LoginLink",
+    "LoginSession",
     "ModelVersion",
     "Prediction",
     "Report",

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from sqlmodel import col, select
 
-from worker import bootstrap, schema
+from worker import bootstrap, front_door, schema
 from worker.config import Peer, Settings
 from worker.database import Database, Instance, Study, WorkItem, WorkKind, WorkState
 from worker.demo.own_settings import own_environment, own_settings
@@ -181,12 +181,20 @@ class _Stage:
             push.result()
         for name, value in (
             ("worklist", ready.worklist_url),
+            ("log in", self._way_in(ready.worklist_url)),
             ("listener", str(ready.listener)),
             ("stand-in PACS", f"{self._pacs.peer}, keeps what it gets in {self._pacs.directory}"),
             ("SR files", str(self._settings.reports_dir)),
             ("logs", str(self._supervisor.logs_dir)),
         ):
             self._plan.console.print(f"  {name:<14} {value}", markup=False, highlight=False, soft_wrap=True)
+
+    def _way_in(self, worklist_url: str) -> str:
+        """Return a link that logs in once; only for a terminal, for what is no terminal is kept by somebody."""
+        if not self._plan.console.is_terminal:
+            return f"FIRSTREAD_DATA_DIR={self._settings.data_dir} firstread users link"
+        link = front_door.login_link(self._settings, self._database, actor="demo", worklist_url=worklist_url)
+        return f"{link} (once, within 15 minutes)"
 
     def _documents(self) -> list[Document]:
         with self._database.read() as session:

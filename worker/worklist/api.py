@@ -1,15 +1,22 @@
 """The JSON interface: studies as CONTRACT.md shows them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette import status as http
 
+from worker.accounts.permissions import Permission
 from worker.database import Database
 from worker.studies import StudyFilter, count_studies, list_studies, study_detail
+from worker.worklist.login.door import DESCRIBED, Door
+from worker.worklist.login.viewer import Viewer
+from worker.worklist.withheld import withheld
 
 Status = Literal["pending", "complete", "failed", "not_eligible"]
 Priority = Literal["immediate", "urgent", "routine", "none"]
+
+Withheld: Any = Field(description="null where your role may not see whose the study is")
 
 
 class Code(BaseModel):
@@ -69,11 +76,11 @@ class StudyDocument(BaseModel):
     """A study, what the AI made of it, and where the reports are."""
 
     study_instance_uid: str
-    patient_id: str
-    patient_name: str
-    accession_number: str
+    patient_id: str | None = Withheld
+    patient_name: str | None = Withheld
+    accession_number: str | None = Withheld
     modality: str
-    study_description: str
+    study_description: str | None = Withheld
     received_at: str
     completed_at: str | None
     priority: Priority
@@ -115,7 +122,7 @@ class InstanceDetail(BaseModel):
     reason: str
     remark: str
     calling_ae: str
-    patient_id: str
+    patient_id: str | None = Withheld
     received_at: str
     size_bytes: int
     sha256: str
@@ -127,7 +134,7 @@ class SeriesDetail(BaseModel):
 
     series_instance_uid: str
     modality: str
-    series_description: str
+    series_description: str | None = Withheld
     body_part_examined: str
     instances: int
 
@@ -147,14 +154,18 @@ class Problem(BaseModel):
     detail: str
 
 
-def router(database: Database) -> APIRouter:
+def router(database: Database, door: Door) -> APIRouter:
     """Make the routes of `/api/v1`."""
-    routes = APIRouter(prefix="/api/v1", tags=["studies"], responses={503: {"model": Problem}})
+    refused: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 503)}
+    routes = APIRouter(prefix="/api/v1", tags=["studies"], responses=refused, dependencies=DESCRIBED)
+    reader = Depends(door.needs(Permission.STUDIES))
 
     @routes.get("/studies", summary="Studies, most urgent first, then oldest first")
     def studies(
         *,
+        request: Request,
         response: Response,
+        viewer: Annotated[Viewer, reader],
         search: Annotated[
             str, Query(max_length=200, description="words in patient ID, patient name or accession number")
         ] = "",
@@ -164,19 +175,32 @@ def router(database: Database) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=1 << 31)] = 0,
     ) -> list[StudyDocument]:
         """List studies; the header `X-Total-Count` says how many there are in all."""
+        if search and not viewer.may(Permission.PATIENTS):
+            raise HTTPException(http.HTTP_403_FORBIDDEN, f"The role {viewer.role} may not search for patients.")
         wanted = StudyFilter(search=search, status=status, priority=priority, limit=limit, offset=offset)
         with database.read() as session:
             documents = list_studies(session, wanted)
             response.headers["X-Total-Count"] = str(count_studies(session, wanted))
-        return [StudyDocument.model_validate(document) for document in documents]
+        door.note_list(request, viewer, status or priority or "all", searched=bool(search), by="api")
+        return [StudyDocument.model_validate(_for(viewer, document)) for document in documents]
 
     @routes.get(
         "/studies/{study_instance_uid}",
         summary="One study with its series and instances",
         responses={404: {"model": Problem}},
     )
-    def study(study_instance_uid: Annotated[str, Path(description="Study Instance UID")]) -> StudyDetail:
+    def study(
+        request: Request,
+        viewer: Annotated[Viewer, reader],
+        study_instance_uid: Annotated[str, Path(description="Study Instance UID")],
+    ) -> StudyDetail:
         with database.read() as session:
-            return StudyDetail.model_validate(study_detail(session, study_instance_uid))
+            document = study_detail(session, study_instance_uid)
+        door.note(request, viewer, "study.viewed", document["study_instance_uid"], by="api")
+        return StudyDetail.model_validate(_for(viewer, document))
 
     return routes
+
+
+def _for(viewer: Viewer, document: dict[str, Any]) -> dict[str, Any]:
+    return document if viewer.may(Permission.PATIENTS) else withheld(document, None)

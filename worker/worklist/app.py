@@ -1,29 +1,32 @@
 """The reading worklist as an application: pages, JSON interface, health, metrics, and what every answer carries."""
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from starlette import status
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from worker import metrics
 from worker.database import Database
 from worker.errors import NotFound
 from worker.logs import get_logger
-from worker.worklist import api, pages
+from worker.worklist import api, audit_trail, pages, previews
+from worker.worklist.headers import DOCS_POLICY, SecureHeaders, StaticFilesWithCache
+from worker.worklist.login import refusals
+from worker.worklist.login import routes as login
+from worker.worklist.login.access import Access
+from worker.worklist.login.door import Door
+from worker.worklist.login.login_page import LoginPage
 from worker.worklist.presentation import environment
 from worker.worklist.server import serve
 
-__all__ = ["create_app", "serve"]
+__all__ = ["Access", "create_app", "serve"]
 
 log = get_logger(__name__)
 
@@ -31,53 +34,12 @@ STATIC = Path(__file__).parent / "static"
 MACHINE_PATHS = ("/api/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 """Who asks here gets errors as JSON; elsewhere as a page."""
 
-_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
-_DOCS_POLICY = f"{_POLICY}; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-"""Swagger UI sets styles from its script and draws its icons from data URLs; our own pages do neither."""
-_HEADERS = {
-    "content-security-policy": _POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",  # patient data stays out of the browser's disk cache
-}
-
 
 class Ready(BaseModel):
     """Whether the service can work, and what is missing."""
 
     status: str
     missing: dict[str, str]
-
-
-class SecureHeaders:
-    """Puts the security headers on every answer that does not bring its own."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and the headers back with its answer."""
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
-
-
-class StaticFilesWithCache(StaticFiles):
-    """Our own files, which hold no patient data: kept by the browser, asked about again."""
-
-    def file_response(self, *args: object, **kwargs: object) -> Response:
-        """Serve a file that may be kept."""
-        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
-        response.headers.setdefault("cache-control", "no-cache")
-        return response
 
 
 def create_app(
@@ -88,6 +50,8 @@ def create_app(
     silence_seconds: float = 60,
     version: str,
     send_to: str = "FIRSTREAD@127.0.0.1:11112",
+    access: Access | None = None,
+    trusted_proxies: Sequence[str] = (),
 ) -> FastAPI:
     """Make the worklist application.
 
@@ -105,10 +69,15 @@ def create_app(
         The release, shown at the foot of each page.
     send_to
         The listener as `AE@HOST:PORT`: an empty worklist says how to send a scan there.
+    access
+        Who may come in; None: whoever reaches us sees everything.
+    trusted_proxies
+        Addresses or networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     """
+    door = Door(database, access)
     app = FastAPI(
         title="firstread", summary="AI triage of chest scans. Not for diagnosis.", version=version, docs_url=None,
-        redoc_url=None,
+        redoc_url=None, dependencies=[Depends(door.look_at)],
     )  # fmt: skip
     templates = environment(version=version, send_to=send_to)
 
@@ -116,8 +85,12 @@ def create_app(
         headers = {"retry-after": "5"} if retry else {}
         if request.url.path.startswith(MACHINE_PATHS):
             return JSONResponse({"detail": detail}, code, headers)
-        page = templates.get_template("problem.html").render(code=code, title=title, detail=detail, retry=retry)
+        page = templates.get_template("problem.html").render(
+            code=code, title=title, detail=detail, retry=retry, viewer=getattr(request.state, "viewer", None)
+        )
         return HTMLResponse(page, code, headers)
+
+    refusals.handle(app, problem)
 
     @app.exception_handler(NotFound)
     def not_found(request: Request, error: NotFound) -> Response:
@@ -161,20 +134,21 @@ def create_app(
     def show_metrics() -> Response:
         return Response(generate_latest(metrics.registry()), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/previews/{instance_id}.png", tags=["studies"], summary="The image of an instance, as displayed")
-    def preview(instance_id: str) -> FileResponse:
-        path = previews_dir / f"{instance_id}.png"
-        if not re.fullmatch(r"[0-9]{1,18}", instance_id) or not path.is_file():
-            raise HTTPException(status.HTTP_404_NOT_FOUND)
-        return FileResponse(path, media_type="image/png", headers={"cache-control": "private, max-age=300"})
-
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         page = templates.get_template("docs.html").render()
-        return HTMLResponse(page, headers={"content-security-policy": _DOCS_POLICY})
+        return HTMLResponse(page, headers={"content-security-policy": DOCS_POLICY})
 
-    app.include_router(api.router(database))
-    app.include_router(pages.router(database, templates, previews_dir=previews_dir, silence_seconds=silence_seconds))
+    app.include_router(api.router(database, door))
+    app.include_router(audit_trail.router(database, door, templates))
+    app.include_router(previews.router(database, door, previews_dir))
+    app.include_router(
+        pages.router(database, door, templates, previews_dir=previews_dir, silence_seconds=silence_seconds)
+    )
+    if access is not None:
+        app.include_router(login.router(door, access, LoginPage(database, door, access, templates)))
     app.mount("/static", StaticFilesWithCache(directory=STATIC), name="static")
     app.add_middleware(SecureHeaders)
+    if trusted_proxies:  # outermost: what is inside sees the client's address and scheme
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted_proxies))
     return app

@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jinja2
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 from starlette import status
 
+from worker.accounts.permissions import Permission
 from worker.database import Database
 from worker.studies import StudyFilter, count_by_class, list_studies, study_detail, worker_silence
+from worker.worklist.login.door import Door
+from worker.worklist.login.viewer import Viewer
 from worker.worklist.presentation import TRIAGE_WORDS
+from worker.worklist.withheld import WORD, withheld
 
 PAGE_SIZE = 50
 MOST_INSTANCES = 100
@@ -54,12 +58,16 @@ def _view(search: str = "", show: str = "all", page: str = "1") -> View:
 
 
 def router(
-    database: Database, templates: jinja2.Environment, *, previews_dir: Path, silence_seconds: float
+    database: Database, door: Door, templates: jinja2.Environment, *, previews_dir: Path, silence_seconds: float
 ) -> APIRouter:
     """Make the routes of the pages."""
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    reader = Depends(door.needs(Permission.STUDIES))
 
-    def worklist_values(view: View) -> dict[str, Any]:
+    def worklist_values(request: Request, viewer: Viewer, view: View) -> dict[str, Any]:
+        named = viewer.may(Permission.PATIENTS)
+        if not named:  # what a search finds tells what it looked for
+            view = View("", view.show, view.page)
         with database.read() as session:
             counts = _chip_counts(count_by_class(session, view.search))
             total = counts[view.show]
@@ -77,8 +85,11 @@ def router(
                 ),
             )
             silence = worker_silence(session)
+        door.note_list(request, viewer, view.show, searched=bool(view.search), by="page")
         return {
-            "studies": documents,
+            "viewer": viewer,
+            "may_search": named,
+            "studies": documents if named else [withheld(document, WORD) for document in documents],
             "counts": counts,
             "total": total,
             "page": page,
@@ -89,10 +100,17 @@ def router(
             "silence": silence if silence is not None and silence >= silence_seconds else None,
         }
 
-    def study_values(study_instance_uid: str) -> dict[str, Any]:
+    def study_values(request: Request, viewer: Viewer, study_instance_uid: str) -> dict[str, Any]:
         with database.read() as session:
             study = study_detail(session, study_instance_uid, instances=MOST_INSTANCES)
-        return {"study": study, "previews": _previews(study, previews_dir)}
+        door.note(request, viewer, "study.viewed", study["study_instance_uid"], by="page")
+        pictures = viewer.may(Permission.IMAGES)
+        return {
+            "viewer": viewer,
+            "study": study if viewer.may(Permission.PATIENTS) else withheld(study, WORD),
+            "previews": _previews(study, previews_dir) if pictures else [],
+            "pictures": pictures,
+        }
 
     def page(name: str, fragment: str, values: dict[str, Any]) -> str:
         seen = _digest(_render(templates, fragment, values, live=True))
@@ -107,22 +125,37 @@ def router(
         return HTMLResponse(templates.get_template("_live.html").render(body=body, seen=digest))
 
     @routes.get("/")
-    def worklist(search: str = "", show: str = "all", page_number: Annotated[str, Query(alias="page")] = "1") -> str:
-        return page("worklist.html", "_worklist.html", worklist_values(_view(search, show, page_number)))
+    def worklist(
+        request: Request,
+        viewer: Annotated[Viewer, reader],
+        search: str = "",
+        show: str = "all",
+        page_number: Annotated[str, Query(alias="page")] = "1",
+    ) -> str:
+        values = worklist_values(request, viewer, _view(search, show, page_number))
+        return page("worklist.html", "_worklist.html", values)
 
     @routes.get("/fragments/worklist")
     def worklist_fragment(
-        search: str = "", show: str = "all", page_number: Annotated[str, Query(alias="page")] = "1", seen: str = ""
+        request: Request,
+        viewer: Annotated[Viewer, reader],
+        search: str = "",
+        show: str = "all",
+        page_number: Annotated[str, Query(alias="page")] = "1",
+        seen: str = "",
     ) -> HTMLResponse:
-        return update("_worklist.html", worklist_values(_view(search, show, page_number)), seen)
+        values = worklist_values(request, viewer, _view(search, show, page_number))
+        return update("_worklist.html", values, seen)
 
     @routes.get("/studies/{study_instance_uid}")
-    def study(study_instance_uid: str) -> str:
-        return page("study.html", "_study.html", study_values(study_instance_uid))
+    def study(request: Request, viewer: Annotated[Viewer, reader], study_instance_uid: str) -> str:
+        return page("study.html", "_study.html", study_values(request, viewer, study_instance_uid))
 
     @routes.get("/fragments/studies/{study_instance_uid}")
-    def study_fragment(study_instance_uid: str, seen: str = "") -> HTMLResponse:
-        return update("_study.html", study_values(study_instance_uid), seen)
+    def study_fragment(
+        request: Request, viewer: Annotated[Viewer, reader], study_instance_uid: str, seen: str = ""
+    ) -> HTMLResponse:
+        return update("_study.html", study_values(request, viewer, study_instance_uid), seen)
 
     return routes
 

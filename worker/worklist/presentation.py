@@ -188,7 +188,7 @@ def environment(**values: Any) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(**values, triage_words=TRIAGE_WORDS, order=ORDER, time_zone=time_zone)
+    made.globals.update(**values, viewer=None, triage_words=TRIAGE_WORDS, order=ORDER, time_zone=time_zone)
     for function in (
         triage_class, ai_words, flagged_first, marked, finding_name, label_name, percent, person_name, report_lines,
         age, duration, local_time,

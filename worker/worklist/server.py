@@ -42,8 +42,11 @@ def serve(app: FastAPI, host: str, port: int, *, run_dir: Path | None = None) ->
     listening = _bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listening.getsockname()[1]}/"
-    # No access log: a search is a GET query and holds patient data.
-    config = uvicorn.Config(app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=5)
+    # No access log: a search is a GET query and holds patient data. Proxies are the application's affair: uvicorn would
+    # believe any on this machine.
+    config = uvicorn.Config(
+        app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=5, proxy_headers=False
+    )
     if threading.current_thread() is threading.main_thread():
         # uvicorn drains at SIGTERM and then raises it again for whoever listened before: a clean end is exit 0.
         signal.signal(signal.SIGTERM, lambda *_: None)

@@ -196,7 +196,7 @@ def test_check_says_who_may_call_and_what_is_misspelt(pipeline: Pipeline, tmp_pa
     findings = {finding["name"]: finding for finding in json.loads(out)}
     assert code == 1
     bad = {name for name, finding in findings.items() if not finding["ok"]}
-    assert bad == {"settings", "routes", "FIRSTREAD_WEB_HOST"}
+    assert bad == {"settings", "routes", "FIRSTREAD_WEB_HOST", "login"}
     assert findings["settings"]["found"] == "unknown: firstread.toml: dicomport"
     assert findings["routes"]["found"] == "route 'knees' names the model knee_reader@1.0.0, which is not installed"
     assert findings["callers"]["found"] == "any AE title may call; set FIRSTREAD_CALLING_AES"
@@ -244,7 +244,7 @@ def test_up_names_the_certificate_that_cannot_be_used(tmp_path: Path, monkeypatc
 def test_up_says_that_anybody_may_call(host: str, aes: tuple[str, ...], warned: bool, tmp_path: Path, capsys) -> None:
     settings = load_settings(data_dir=tmp_path, dicom_host=host, calling_aes=aes)
     addresses = Addresses(Peer(ae_title="FIRSTREAD", host=host, port=11112), "http://127.0.0.1:8080/")
-    _say_hello(addresses, SimpleNamespace(data_dir=tmp_path, logs_dir=tmp_path), settings)  # type: ignore[arg-type]
+    _say_hello(addresses, SimpleNamespace(data_dir=tmp_path, logs_dir=tmp_path), settings, None)  # type: ignore[arg-type]
     assert ("any AE title may call; set FIRSTREAD_CALLING_AES" in capsys.readouterr().out) == warned
 
 

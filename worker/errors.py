@@ -75,6 +75,10 @@ class BackupError(Never):
     """A backup cannot be made, is damaged, or cannot be restored here; nothing that was there has been changed."""
 
 
+class UnreadableSource(BackupError):
+    """A file that is to be copied cannot be read; the others can."""
+
+
 class BytesRemoved(Never):
     """The stored bytes that would be needed were removed by retention."""
 

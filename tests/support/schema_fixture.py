@@ -23,6 +23,8 @@ from worker.errors import PeerUnreachable
 from worker.reporting import pacs
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "schema"
+OLDEST = "0001"
+"""The first schema that was released."""
 
 Content = dict[str, dict[str, Any]]
 """Of each table its columns and its rows, as `worker.backup.tables` writes them."""

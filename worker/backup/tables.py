@@ -7,6 +7,7 @@ was: tables and columns are taken from the database itself, not from the code of
 import base64
 import gzip
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -46,13 +47,16 @@ def rows(connection: Connection, table: sa.Table) -> Iterator[list[Any]]:
 
 
 def write(connection: Connection, table: sa.Table, path: Path) -> int:
-    """Write a table to a compressed file; return how many rows it has."""
+    """Write a table to a compressed file, durably; return how many rows it has."""
     count = 0
-    with gzip.GzipFile(path, "wb", compresslevel=3, mtime=0) as file:
-        file.write(_line({"table": table.name, "columns": [column.name for column in table.columns]}))
-        for row in rows(connection, table):
-            file.write(_line(row))
-            count += 1
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as raw:
+        with gzip.GzipFile("", "wb", compresslevel=3, fileobj=raw, mtime=0) as file:
+            file.write(_line({"table": table.name, "columns": [column.name for column in table.columns]}))
+            for row in rows(connection, table):
+                file.write(_line(row))
+                count += 1
+        raw.flush()
+        os.fsync(raw.fileno())
     return count
 
 
@@ -82,6 +86,14 @@ def read(connection: Connection, table: sa.Table, path: Path) -> int:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         columns = json.loads(next(lines))["columns"]
         return insert(connection, table, columns, map(json.loads, lines))
+
+
+def values(path: Path, column: str) -> Iterator[Any]:
+    """Yield one column of what `write` wrote."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        place = json.loads(next(lines))["columns"].index(column)
+        for line in lines:
+            yield json.loads(line)[place]
 
 
 def go_on_counting(connection: Connection, tables: Iterable[sa.Table]) -> None:

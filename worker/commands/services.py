@@ -170,6 +170,7 @@ def worklist() -> None:
     from worker.check import readiness
     from worker.worklist.app import create_app, serve
 
+    bootstrap.require_restored(settings)
     database = Database(settings.effective_database_url)
     if database.is_sqlite:
         schema.ensure(database)

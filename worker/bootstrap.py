@@ -15,6 +15,7 @@ from worker.intake.routing import Router
 from worker.intake.spool import Spool
 from worker.intake.work import Work
 from worker.pipeline import Pipeline
+from worker.retention.removal import Retention
 from worker.wakeups import Wakeups
 
 
@@ -74,6 +75,18 @@ def model_router(settings: Settings) -> Router:
 def owed_work(settings: Settings, database: Database) -> Work:
     """Return the table of owed work."""
     return Work(database, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)
+
+
+def retention(settings: Settings, pipeline: Pipeline) -> Retention:
+    """Return what removes stored bytes that nobody needs."""
+    return Retention(
+        pipeline.database,
+        pipeline.spool,
+        pipeline.previews_dir,
+        pipeline.record,
+        days=settings.retention_days,
+        floor_bytes=settings.retention_floor_bytes,
+    )
 
 
 def build_pipeline(

@@ -41,7 +41,7 @@ for panel, commands in {
     RUN: (up.up, up.demo, services.listener, services.intake, services.worker, services.worklist, services.migrate),
     SEE: (results.studies, results.show, results.reconcile, operations.route),
     OPS: (send.send, operations.reprocess, operations.resend, operations.check, operations.config),
-    SAFE: (safety.backup, safety.restore),
+    SAFE: (safety.backup, safety.restore, safety.retention, operations.acknowledge),
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)

@@ -47,6 +47,9 @@ quarantined = Counter("firstread_quarantined", "Work given up after MAX_ATTEMPTS
 spool_free_bytes = Gauge(
     "firstread_spool_free_bytes", "Free space where accepted bytes are kept.", multiprocess_mode="livemostrecent"
 )
+retention_removed_bytes = Counter(
+    "firstread_retention_removed_bytes", "Stored bytes removed by retention: for their age, or for space.", ["because"]
+)
 batch_size = Histogram("firstread_batch_size", "Instances classified together.", buckets=(1, 2, 4, 8, 16, 32, 64))
 
 

@@ -6,6 +6,7 @@ same backup and goes on; until the rows are there the data directory says that i
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -84,10 +85,17 @@ def require_empty(database_url: str, data_dir: Path, source: Path) -> None:
     url = sa.make_url(database_url)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return
-    database = Database(database_url)
-    with database.engine.connect() as connection:
+    with _opened(database_url) as database, database.engine.connect() as connection:
         _require_no_tables(connection)
-    database.dispose()
+
+
+@contextmanager
+def _opened(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    try:
+        yield database
+    finally:
+        database.dispose()
 
 
 def _require_no_tables(connection: Connection) -> None:
@@ -164,9 +172,8 @@ def _places(
 
 
 def _restore_rows(database_url: str, source: Path, manifest: Manifest) -> Restored:
-    database = Database(database_url)
     rows = 0
-    with schema.changing(database) as connection:
+    with _opened(database_url) as database, schema.changing(database) as connection:
         _require_no_tables(connection)
         schema.upgrade(connection, manifest.schema)
         made = tables.reflected(connection)
@@ -180,12 +187,10 @@ def _restore_rows(database_url: str, source: Path, manifest: Manifest) -> Restor
         tables.go_on_counting(connection, made)
         schema.upgrade(connection, "head")
         freed = _settle(connection, manifest)
-    after = schema.current(database) or ""
-    database.dispose()
     return Restored(
         manifest=manifest,
         schema_before=manifest.schema,
-        schema=after,
+        schema=schema.newest(),
         objects=manifest.registered,
         arrivals=manifest.arrivals,
         reports=manifest.reports,

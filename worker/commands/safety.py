@@ -1,4 +1,4 @@
-"""Backup and restore."""
+"""Backup, restore, retention."""
 
 import os
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from worker.database import Database
 from worker.intake.spool import Spool
 from worker.logs import configure_logs
 from worker.reconcile import reconcile
+from worker.retention.removal import Review
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -113,9 +114,47 @@ def restore(
     raise typer.Exit(1 if sums["unaccounted"] else 0)
 
 
-def _settings() -> Settings:
+def retention(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove stored bytes of finished studies that are old enough; what is owed or undelivered always stays."""
+    settings = _settings("retention")
+    pipeline = bootstrap.build_pipeline(settings, bootstrap.open_database(settings), actor="operator")
+    rule = bootstrap.retention(settings, pipeline)
+    review = rule.review()
+    removed = [] if dry_run else list(rule.run())
+    is_short = rule.is_short()
+    sums = {
+        "studies": len(removed),
+        "instances": sum(one.instances for one in removed),
+        "bytes": sum(one.bytes for one in removed),
+    }
+    if as_json:
+        print_json(review.as_json() | {"dry_run": dry_run, "removed": sums, "floor_reached": not is_short})
+    else:
+        _say_retention(review, sums, dry_run=dry_run)
+        if is_short:
+            complain(f"{settings.spool_dir}: less is free than FIRSTREAD_RETENTION_FLOOR_BYTES: give it more room")
+    raise typer.Exit(1 if is_short else 0)
+
+
+def _say_retention(review: Review, removed: dict[str, int], *, dry_run: bool) -> None:
+    if review.older_than is None:
+        say("FIRSTREAD_RETENTION_DAYS is not set: nothing is removed for its age")
+    else:
+        say(f"old enough: what received nothing since {review.older_than}")
+        for why, count in review.kept.items():
+            if count:
+                say(f"  kept, {why.replace('_', ' ')}: {count} {'study' if count == 1 else 'studies'}")
+    counts = review.removable if dry_run else removed
+    words = "would be removed" if dry_run else "removed"
+    say(f"{words}: {counts['bytes']:,} bytes of {counts['instances']} instances in {counts['studies']} studies")
+
+
+def _settings(service: str = "backup") -> Settings:
     settings = load_settings()
-    configure_logs("backup", settings.log_format)
+    configure_logs(service, settings.log_format)
     return settings
 
 

@@ -19,6 +19,7 @@ from worker.database import Database, is_away
 from worker.errors import SchemaOwed, SettingsError
 from worker.files import make_private
 from worker.logs import configure_logs, get_logger
+from worker.retention.timetable import Timetable
 
 log = get_logger(__name__)
 
@@ -69,7 +70,7 @@ def intake() -> None:
 def _intake_loop(settings: Settings, stop: threading.Event) -> None:
     from worker.celery_app import app
 
-    pipeline = None
+    pipeline = timetable = None
     away = False
     next_sweep = 0.0
     while not stop.is_set():
@@ -78,11 +79,14 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
                 actor = f"intake@{socket.gethostname()}"
                 database = bootstrap.open_database(settings)
                 pipeline = bootstrap.build_pipeline(settings, database, actor=actor, app=app, routes=True)
+                timetable = Timetable(bootstrap.retention(settings, pipeline))
                 log.info("intake_ready", broker=bool(settings.broker_url))
             handled = pipeline.register_arrivals()
             if time.monotonic() >= next_sweep:
                 pipeline.sweep()
                 next_sweep = time.monotonic() + settings.sweep_seconds
+            if timetable is not None:
+                timetable.turn()
         except (SQLAlchemyError, SchemaOwed, OSError) as error:
             if isinstance(error, SQLAlchemyError) and not is_away(error):
                 raise

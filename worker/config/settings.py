@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -79,6 +79,12 @@ class Settings(BaseSettings):
     decode_bytes: Annotated[ByteSize, Field(ge=1 << 28)] = Field(
         ByteSize(4 * GIB), description="address space of a decoding child"
     )
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        0, description="stored bytes of finished studies are removed after so many days; 0: never"
+    )
+    retention_floor_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
+        ByteSize(0), description="below so much free space the oldest go before their time; 0: never"
+    )
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     route: tuple[Route, ...] = Field((), description="[[route]] tables, tried before the shipped ones (firstread.toml)")
 
@@ -111,6 +117,14 @@ class Settings(BaseSettings):
     @classmethod
     def _are_ae_titles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(checked_ae_title(title) for title in value)
+
+    @field_validator("retention_floor_bytes", mode="after")
+    @classmethod
+    def _is_above_the_last_floor(cls, value: ByteSize, info: ValidationInfo) -> ByteSize:
+        least = info.data.get("min_free_bytes")
+        if value and least is not None and value <= least:
+            raise ValueError(f"say more than FIRSTREAD_MIN_FREE_BYTES ({int(least)}): below that scans are refused")
+        return value
 
     @field_validator("broker_url", mode="after")
     @classmethod

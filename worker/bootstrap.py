@@ -7,13 +7,16 @@ from celery import Celery
 
 from models.registry import Registry
 from worker import schema
+from worker.backup.layout import RESTORING
 from worker.commitments import CommitmentPolicy
 from worker.config import Settings, made_data_dir
 from worker.database import Database
+from worker.errors import SchemaOwed
 from worker.intake.routing import Router
 from worker.intake.spool import Spool
 from worker.intake.work import Work
 from worker.pipeline import Pipeline
+from worker.retention.removal import Retention
 from worker.wakeups import Wakeups
 
 
@@ -23,15 +26,28 @@ def open_database(settings: Settings) -> Database:
     Raises
     ------
     SchemaOwed
-        On PostgreSQL, where `firstread migrate` has to be run first.
+        On PostgreSQL, where `firstread migrate` has to be run first; and while a backup is being restored.
     SettingsError
         When the data directory, where SQLite keeps it, cannot be made.
     """
+    require_restored(settings)
     if not settings.database_url:
         made_data_dir(settings)
     database = Database(settings.effective_database_url)
     schema.ensure(database)
     return database
+
+
+def require_restored(settings: Settings) -> None:
+    """Keep away from a data directory whose restore has not ended: its rows come last.
+
+    Raises
+    ------
+    SchemaOwed
+        Saying what to do.
+    """
+    if (settings.data_dir / RESTORING).exists():
+        raise SchemaOwed(f"{settings.data_dir} is being restored: run `firstread restore` to its end first")
 
 
 def models_dir(settings: Settings) -> Path:
@@ -60,6 +76,18 @@ def model_router(settings: Settings) -> Router:
 def owed_work(settings: Settings, database: Database) -> Work:
     """Return the table of owed work."""
     return Work(database, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)
+
+
+def retention(settings: Settings, pipeline: Pipeline) -> Retention:
+    """Return what removes stored bytes that nobody needs."""
+    return Retention(
+        pipeline.database,
+        pipeline.spool,
+        pipeline.previews_dir,
+        pipeline.record,
+        days=settings.retention_days,
+        floor_bytes=settings.retention_floor_bytes,
+    )
 
 
 def build_pipeline(

@@ -111,7 +111,9 @@ def check_database(database: Database) -> Finding:
         return Finding("database", True, f"{shown}, schema {found}")
     if database.is_sqlite and found is None:
         return Finding("database", True, f"{shown}: not made yet; the first service makes it")
-    return Finding("database", False, f"{shown}: schema {found or 'empty'}, needed {needed}", "run `firstread migrate`")
+    newer = found is not None and found not in schema.known()
+    fix = "install the newer release that wrote it" if newer else "run `firstread migrate`"
+    return Finding("database", False, f"{shown}: schema {found or 'empty'}, needed {needed}", fix)
 
 
 def check_login(settings: Settings, database: Database) -> Finding:

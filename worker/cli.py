@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import ModelError
-from worker.commands import accounts, audit, commitments, models, operations, results, send, services, up
+from worker.commands import accounts, audit, commitments, models, operations, results, safety, send, services, up
 from worker.commands.output import complain, say
 from worker.errors import FirstreadError, SettingsError
 
@@ -36,11 +36,12 @@ def _options(
     """Take the options that stand before a command; each acts by its callback."""
 
 
-RUN, SEE, OPS = "Run", "See", "Operate"
+RUN, SEE, OPS, SAFE = "Run", "See", "Operate", "Keep safe"
 for panel, commands in {
     RUN: (up.up, up.demo, services.listener, services.intake, services.worker, services.worklist, services.migrate),
     SEE: (results.studies, results.show, results.reconcile, commitments.commitments, operations.route),
     OPS: (send.send, operations.reprocess, operations.resend, operations.check, operations.config),
+    SAFE: (safety.backup, safety.restore, safety.retention, operations.acknowledge),
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)

@@ -80,7 +80,23 @@ class CommitmentRefused(Never):
 
 
 class SchemaOwed(Never):
-    """The database schema is older than this release."""
+    """The database schema is not the one of this release."""
+
+
+class SchemaTooNew(SchemaOwed):
+    """The database was written by a newer release, whose schema this one does not know."""
+
+
+class BackupError(Never):
+    """A backup cannot be made, is damaged, or cannot be restored here; nothing that was there has been changed."""
+
+
+class UnreadableSource(BackupError):
+    """A file that is to be copied cannot be read; the others can."""
+
+
+class BytesRemoved(Never):
+    """The stored bytes that would be needed were removed by retention."""
 
 
 class NotFound(Never):

@@ -60,6 +60,9 @@ spool_free_bytes = Gauge(
 logins = Counter(
     "firstread_logins", "Logins to the worklist: succeeded, refused, or throttled after too many.", ["how", "outcome"]
 )
+retention_removed_bytes = Counter(
+    "firstread_retention_removed_bytes", "Stored bytes removed by retention: for their age, or for space.", ["because"]
+)
 batch_size = Histogram("firstread_batch_size", "Instances classified together.", buckets=(1, 2, 4, 8, 16, 32, 64))
 audit_events = Gauge("firstread_audit_events", "Events in the audit chain.", multiprocess_mode="livemostrecent")
 audit_unsent = Gauge(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from worker.config import Peer
@@ -21,8 +22,9 @@ from worker.database import (
     WorkState,
     utc_now,
 )
-from worker.errors import NotFound
+from worker.errors import BytesRemoved, NotFound
 from worker.pipeline import Pipeline
+from worker.retention.rules import has_failed
 from worker.studies import timestamp
 from worker.study_state import locked, refresh
 
@@ -91,6 +93,8 @@ def quarantine_retry(pipeline: Pipeline, work_id: int) -> Quarantined:
     ------
     NotFound
         When no work of this number is in quarantine.
+    BytesRemoved
+        When retention has removed the stored bytes that it needs.
     """
     with pipeline.database.write() as session:
         item = session.get(WorkItem, work_id)
@@ -100,6 +104,7 @@ def quarantine_retry(pipeline: Pipeline, work_id: int) -> Quarantined:
             session.refresh(item, with_for_update=True)
         if item is None or item.state != WorkState.QUARANTINED:
             raise NotFound(f"no work {work_id} in quarantine; `firstread quarantine list` shows what is")
+        _require_bytes(session, item)
         described = _quarantined(session, item)
         pipeline.work.reopen(item, utc_now())
         session.add(item)
@@ -110,6 +115,25 @@ def quarantine_retry(pipeline: Pipeline, work_id: int) -> Quarantined:
             refresh(session, study)
         pipeline.record(session, "work.retried", item.subject, {"kind": item.kind, "lane": item.lane})
     return described
+
+
+def _require_bytes(session: Session, item: WorkItem) -> None:
+    """Refuse work that needs stored bytes which retention has removed.
+
+    Raises
+    ------
+    BytesRemoved
+        Saying when.
+    """
+    if item.kind == WorkKind.DELIVER:
+        return
+    about = Instance.id if item.kind == WorkKind.INFER else Instance.study_id
+    removals = session.exec(select(Instance.removal_began_at).where(about == item.subject_id)).all()
+    if removals and None not in removals:
+        raise BytesRemoved(f"work {item.id}: {_REMOVED.format(timestamp(removals[0]))}")
+
+
+_REMOVED = "the stored bytes were removed by retention on {}: it cannot be done again"
 
 
 def _show_pending(session: Session, pipeline: Pipeline, item: WorkItem) -> None:
@@ -148,6 +172,8 @@ def reprocess(pipeline: Pipeline, study_instance_uid: str, models: Sequence[str]
     ------
     NotFound
         When there is no such study, or nothing of it can be classified.
+    BytesRemoved
+        When retention has removed the stored bytes of all that could be.
     """
     owed = 0
     with pipeline.database.write() as session:
@@ -155,7 +181,10 @@ def reprocess(pipeline: Pipeline, study_instance_uid: str, models: Sequence[str]
         instances = session.exec(
             select(Instance).where(Instance.study_id == study.id, col(Instance.reportable).is_(True))
         ).all()
+        removals = [one.removal_began_at for one in instances if one.removal_began_at is not None]
         for instance in instances:
+            if instance.removal_began_at is not None:
+                continue
             earlier = session.exec(
                 select(WorkItem).where(WorkItem.kind == WorkKind.INFER, WorkItem.subject_id == instance.id)
             ).all()
@@ -178,11 +207,30 @@ def reprocess(pipeline: Pipeline, study_instance_uid: str, models: Sequence[str]
                 owed += 1
             instance.reason = ""
             pipeline.results.settle_instance(session, instance)
+        if removals and not owed:
+            raise BytesRemoved(f"study {study_instance_uid}: {_REMOVED.format(timestamp(removals[0]))}")
         if not owed:
             raise NotFound(f"study {study_instance_uid} holds nothing that a model has been asked about")
         refresh(session, study)
         pipeline.record(session, "study.reprocessed", study_instance_uid, {"models": list(models), "owed": owed})
     return owed
+
+
+def acknowledge(pipeline: Pipeline, study_instance_uid: str) -> None:
+    """Write that a person knows of a study's failure: retention may then remove its bytes.
+
+    Raises
+    ------
+    NotFound
+        When there is no such study, or nothing of it has failed.
+    """
+    with pipeline.database.write() as session:
+        study = _study(session, study_instance_uid)
+        if not session.scalar(sa.select(has_failed()).where(col(Study.id) == study.id)):
+            raise NotFound(f"nothing of study {study_instance_uid} has failed (AI status {study.ai_status})")
+        study.failure_acknowledged_at = utc_now()
+        session.add(study)
+        pipeline.record(session, "failure.acknowledged", study_instance_uid, {"ai_status": study.ai_status})
 
 
 def resend(pipeline: Pipeline, study_instance_uid: str, destinations: Sequence[Peer]) -> list[str]:

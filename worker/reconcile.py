@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +17,16 @@ from worker.intake.spool import Spool
 
 @dataclass
 class Reconciliation:
-    """The sum: accepted = complete + failed + not eligible + pending, and what does not fit."""
+    """The sum: accepted = complete + failed + not eligible + pending, and what does not fit.
+
+    Instances whose bytes were removed by retention are counted by their status as before; how many they are is said.
+    """
 
     complete: int = 0
     failed: int = 0
     not_eligible: int = 0
     pending: int = 0
+    removed_by_retention: int = 0
     unaccounted: list[dict[str, str]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -33,6 +38,7 @@ class Reconciliation:
             "failed": self.failed,
             "not_eligible": self.not_eligible,
             "pending": self.pending,
+            "removed_by_retention": self.removed_by_retention,
             "unaccounted": self.unaccounted,
         }
 
@@ -46,6 +52,7 @@ class _Row(NamedTuple):
     sha256: str
     spool_name: str
     status: str
+    removal_began_at: datetime | None
 
 
 def reconcile(database: Database, spool: Spool, reports_dir: Path, *, verify: bool = False) -> Reconciliation:
@@ -85,6 +92,7 @@ def _once(database: Database, spool: Spool, reports_dir: Path, *, verify: bool) 
     result.failed = counts[InstanceStatus.FAILED]
     result.not_eligible = counts[InstanceStatus.NOT_ELIGIBLE]
     result.pending = counts[InstanceStatus.PENDING]
+    result.removed_by_retention = sum(instance.removal_began_at is not None for instance in instances)
     for name in sorted(filed - by_name.keys()):
         lost = {"path": str(spool.filed_path(name)), "why": "it lies in the spool and has no row in the database"}
         result.unaccounted.append(lost)
@@ -140,6 +148,12 @@ def _wrong(instance: "_Row", spool: Spool, owed: set[int], *, verify: bool) -> s
         return f"its status is {instance.status!r}, which is none"
     if instance.status == InstanceStatus.PENDING and instance.id not in owed:
         return "it is pending, but no work is owed for it"
+    if instance.removal_began_at is not None:
+        return ""  # its bytes are gone, or going, because nobody needs them
+    return _wrong_bytes(instance, spool, verify=verify)
+
+
+def _wrong_bytes(instance: "_Row", spool: Spool, *, verify: bool) -> str:
     path = spool.path(instance.spool_name)
     if path is None:
         return "its stored bytes are gone from the spool"

@@ -14,9 +14,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection
 
 from worker.database import Database
-from worker.errors import SchemaOwed
+from worker.errors import SchemaOwed, SchemaTooNew
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -36,22 +37,81 @@ def newest() -> str:
     return head
 
 
+def known() -> frozenset[str]:
+    """Return the revisions that this release knows."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def current(database: Database) -> str | None:
     """Return the revision the database has; None when it is empty."""
     with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return revision_of(connection)
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision of the database behind a connection; None when it is empty."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def require_known(found: str | None, what: str = "the database") -> None:
+    """Refuse a schema of a newer release: nobody knows what it means.
+
+    Raises
+    ------
+    SchemaTooNew
+        When this release does not know the revision `found`.
+    """
+    if found is not None and found not in known():
+        raise SchemaTooNew(
+            f"the schema of {what} is {found}, which this release does not know (its own is {newest()}): it was "
+            "written by a newer release. Install that release again, or restore a backup that this one made"
+        )
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
-    """Bring the schema to the newest version; return what it was and what it is."""
+    """Bring the schema to the newest version; return what it was and what it is.
+
+    Raises
+    ------
+    SchemaTooNew
+        When a newer release has written the database.
+    """
     with _only_one(database):
         before = current(database)
+        require_known(before)
         if before != newest():
-            config = _config()
-            with database.engine.begin() as connection:
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+            with changing(database) as connection:
+                upgrade(connection, "head")
         return before, newest()
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    """Run the migrations up to a revision in the caller's transaction."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+@contextmanager
+def changing(database: Database) -> Iterator[Connection]:
+    """Open one transaction in which tables may be made anew: all of it is done, or nothing.
+
+    SQLite makes a table anew by copying it and dropping the old one, which rows of other tables still refer to; so
+    foreign keys are off meanwhile, and looked at once before the commit (https://sqlite.org/lang_altertable.html#otheralter).
+    """
+    with database.engine.execution_options(begin_immediate=True).connect() as connection:
+        driver = connection.connection.driver_connection
+        if database.is_sqlite and driver is not None:
+            driver.execute("PRAGMA foreign_keys=OFF")  # of no effect within a transaction
+        try:
+            with connection.begin():
+                yield connection
+                if database.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all()):
+                    named = sorted({f"{row[0]} → {row[2]}" for row in broken})
+                    raise SchemaOwed(f"the migration would leave rows that refer to nothing ({', '.join(named)})")
+        finally:
+            if database.is_sqlite and driver is not None:
+                driver.execute("PRAGMA foreign_keys=ON")
 
 
 def ensure(database: Database) -> None:
@@ -61,10 +121,15 @@ def ensure(database: Database) -> None:
     ------
     SchemaOwed
         On PostgreSQL, where only `firstread migrate` changes the schema.
+    SchemaTooNew
+        When a newer release has written the database.
     """
     if database.is_sqlite:
         migrate(database)
-    elif (found := current(database)) != newest():
+        return
+    found = current(database)
+    require_known(found)
+    if found != newest():
         raise SchemaOwed(
             f"the database schema is {found or 'empty'}, this release needs {newest()}: run `firstread migrate`"
         )

@@ -140,6 +140,7 @@ def study_detail(session: Session, study_instance_uid: str, *, instances: int | 
     return _documents(session, [study])[0] | {
         "remark": study.remark,
         "generation": study.generation,
+        "failure_acknowledged_at": timestamp(study.failure_acknowledged_at),
         "series": _series(session, study),
         "instances_detail": _instances(session, study, instances),
     }
@@ -357,6 +358,7 @@ def _instances(session: Session, study: Study, limit: int | None) -> list[Docume
             "received_at": timestamp(instance.received_at),
             "size_bytes": instance.size_bytes,
             "sha256": instance.sha256,
+            "bytes_removed_at": timestamp(instance.bytes_removed_at or instance.removal_began_at),
             "predictions": predictions[instance.id],
         }
         for instance, series_instance_uid in rows

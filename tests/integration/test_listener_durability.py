@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from tests.support.certificates import Authority
+from tests.support.disks import mount, small_disk_at
 from tests.support.listener_process import ListenerProcess
 from tests.support.raw_store import (
     CT_IMAGE_STORAGE,
@@ -181,20 +182,11 @@ def test_the_system_calls_are_in_the_order_that_durability_needs(tmp_path: Path)
     assert steps == ["fsync file", "rename", "fsync directory", "answer"]
 
 
-def mount(*options: str) -> None:
-    done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", *options], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount a file system of the test's own here: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB of its own."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount("-o", "size=8m", str(disk))
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with small_disk_at(tmp_path / "disk") as disk:
+        yield disk
 
 
 def test_a_full_disk_is_a700_and_heals(small_disk: Path) -> None:

@@ -109,6 +109,18 @@ def reprocess(
         say(f"{QUEUED[WorkKind.INFER]} by the models it went to before ({owed} to do)")
 
 
+def acknowledge(
+    study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say that the failure of a study is known: retention may then remove its stored bytes."""
+    operations.acknowledge(_pipeline(load_settings()), study_uid)
+    if as_json:
+        print_json({"study_instance_uid": study_uid, "acknowledged": True})
+    else:
+        say("acknowledged; retention may remove its stored bytes when they are old enough")
+
+
 def resend(
     study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
     as_json: AsJson = False,

@@ -96,7 +96,7 @@ def show(
     print_table(
         "instances",
         ("status", "SOP Instance UID", "reason"),
-        ((i["status"], i["sop_instance_uid"], i["reason"]) for i in document["instances_detail"]),
+        ((i["status"], i["sop_instance_uid"], _why(i)) for i in document["instances_detail"]),
         whole=("SOP Instance UID",),
     )
     print_table(
@@ -105,6 +105,12 @@ def show(
         ((r["generation"], r["kind"], r["sop_instance_uid"], _deliveries(r)) for r in document["reports"]),
         whole=("SOP Instance UID",),
     )
+
+
+def _why(instance: dict[str, Any]) -> str:
+    removed = instance["bytes_removed_at"]
+    parts = (instance["reason"], removed and f"stored bytes removed by retention on {removed}")
+    return "; ".join(filter(None, parts))
 
 
 def _deliveries(report: dict[str, Any]) -> str:
@@ -132,6 +138,8 @@ def reconcile(
     else:
         keys = ("accepted", "complete", "failed", "not_eligible", "pending")
         print_table("instances", [key.replace("_", " ") for key in keys], [[result[key] for key in keys]])
+        if result["removed_by_retention"]:
+            say(f"of these, {result['removed_by_retention']} had their stored bytes removed by retention")
         for entry in result["unaccounted"]:
             what = entry.get("path") or entry.get("sop_instance_uid")
             complain(f"unaccounted: {what}: {entry['why']}")

@@ -22,6 +22,7 @@ from worker.errors import SchemaOwed, SettingsError
 from worker.files import make_private
 from worker.logs import configure_logs, get_logger
 from worker.pipeline import Pipeline
+from worker.retention.timetable import Timetable
 from worker.supervision.addresses import SaidAddresses
 
 log = get_logger(__name__)
@@ -73,7 +74,7 @@ def intake() -> None:
 def _intake_loop(settings: Settings, stop: threading.Event) -> None:
     from worker.celery_app import app
 
-    pipeline = anchoring = forwarder = None
+    pipeline = anchoring = forwarder = timetable = None
     away = False
     next_sweep = 0.0
     while not stop.is_set():
@@ -85,12 +86,15 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
                 anchoring = Anchoring(database, AnchorFile(settings.anchors_file), actor=actor)
                 pipeline.say(INTAKE_STARTED)
                 forwarder = _forwarder(settings, database)
+                timetable = Timetable(bootstrap.retention(settings, pipeline))
                 log.info("intake_ready", broker=bool(settings.broker_url))
             handled = pipeline.register_arrivals()
             if time.monotonic() >= next_sweep:
                 pipeline.sweep()
                 anchoring.follow()
                 next_sweep = time.monotonic() + settings.sweep_seconds
+            if timetable is not None:
+                timetable.turn()
         except (SQLAlchemyError, SchemaOwed, OSError) as error:
             if isinstance(error, SQLAlchemyError) and not is_away(error):
                 raise
@@ -208,6 +212,7 @@ def worklist() -> None:
     from worker.check import readiness
     from worker.worklist.app import create_app, serve
 
+    bootstrap.require_restored(settings)
     database = Database(settings.effective_database_url)
     if database.is_sqlite:
         schema.ensure(database)

@@ -103,6 +103,12 @@ class Settings(TlsRules, AuditSettings, LoginSettings):
     decode_bytes: Annotated[ByteSize, Field(ge=1 << 28)] = Field(
         ByteSize(4 * GIB), description="address space of a decoding child"
     )
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        0, description="stored bytes of finished studies are removed after so many days; 0: never"
+    )
+    retention_floor_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
+        ByteSize(0), description="below so much free space the oldest go before their time; 0: never"
+    )
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     route: tuple[Route, ...] = Field((), description="[[route]] tables, tried before the shipped ones (firstread.toml)")
 
@@ -142,6 +148,14 @@ class Settings(TlsRules, AuditSettings, LoginSettings):
         known = {peer.ae_title for peer in info.data.get("pacs", ())}
         if strangers := sorted(set(value) - known - {"all"}):
             raise ValueError(f"{', '.join(strangers)}: no AE title of FIRSTREAD_PACS; say one of those, or all")
+        return value
+
+    @field_validator("retention_floor_bytes", mode="after")
+    @classmethod
+    def _is_above_the_last_floor(cls, value: ByteSize, info: ValidationInfo) -> ByteSize:
+        least = info.data.get("min_free_bytes")
+        if value and least is not None and value <= least:
+            raise ValueError(f"say more than FIRSTREAD_MIN_FREE_BYTES ({int(least)}): below that scans are refused")
         return value
 
     @field_validator("broker_url", mode="after")

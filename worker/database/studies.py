@@ -32,7 +32,10 @@ class Study(SQLModel, table=True):
     """A study, with what the worklist shows of it: identity as first received, status, priority, findings."""
 
     __tablename__: ClassVar[str] = "study"
-    __table_args__: ClassVar[Any] = (sa.Index("ix_study_worklist", "rank", "received_at", "id"),)
+    __table_args__: ClassVar[Any] = (
+        sa.Index("ix_study_worklist", "rank", "received_at", "id"),
+        sa.Index("ix_study_last_received_at", "last_received_at", "id"),  # retention goes from the oldest on
+    )
     id: int | None = Field(default=None, primary_key=True)
     study_instance_uid: str = Field(unique=True)
     patient_id: str = text(index=True)
@@ -53,6 +56,8 @@ class Study(SQLModel, table=True):
     """Place in the worklist: immediate 0, urgent 1, failed 2, routine 3, pending 4, none 5."""
     generation: int = Field(default=0)
     """Generation of the newest report; 0 while there is none."""
+    failure_acknowledged_at: datetime | None = moment(default=None)
+    """When a person said that the failure is known: retention may then remove the bytes, unless more has come since."""
     findings: list[dict[str, Any]] = json_value(default_factory=list)
     """The roll-up: one entry a label, as the JSON interface shows it."""
 
@@ -74,7 +79,15 @@ class Instance(SQLModel, table=True):
     """One accepted object; the same SOP Instance UID with other bytes is an instance of its own."""
 
     __tablename__: ClassVar[str] = "instance"
-    __table_args__: ClassVar[Any] = (sa.UniqueConstraint("sop_instance_uid", "dataset_sha256"),)
+    __table_args__: ClassVar[Any] = (
+        sa.UniqueConstraint("sop_instance_uid", "dataset_sha256"),
+        sa.Index(
+            "ix_instance_kept",
+            "study_id",
+            postgresql_where=sa.text("bytes_removed_at IS NULL"),
+            sqlite_where=sa.text("bytes_removed_at IS NULL"),
+        ),
+    )
     id: int | None = Field(default=None, primary_key=True)
     study_id: int = Field(foreign_key="study.id", index=True)
     series_id: int = Field(foreign_key="series.id", index=True)
@@ -96,6 +109,10 @@ class Instance(SQLModel, table=True):
     """Whether the study's report has to speak of it: it was classified, or should have been."""
     remark: str = text()
     """What is worth knowing of an eligible instance: no body part stated, a stand-in UID."""
+    removal_began_at: datetime | None = moment(default=None)
+    """When retention decided to remove the stored bytes; from then on nobody may count on them."""
+    bytes_removed_at: datetime | None = moment(default=None)
+    """When the stored bytes and the preview were gone from the disk."""
 
 
 class ModelVersion(SQLModel, table=True):

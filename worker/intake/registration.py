@@ -160,6 +160,7 @@ class Registration:
             },
         )
         study.last_received_at = max(study.last_received_at, instance.received_at)
+        study.failure_acknowledged_at = None  # nobody has seen this one yet
         session.add(study)
         done.file_away.append(name)
         done.studies[_id(study)] = study
@@ -167,7 +168,7 @@ class Registration:
         done.fresh.append((instance, modality if modality in KNOWN_MODALITIES else "other"))
 
     def _resent(self, session: Session, twin: Instance, name: str, stored: StoredObject, done: Registered) -> None:
-        if self.is_kept(twin.spool_name):
+        if self.is_kept(twin.spool_name) or twin.removal_began_at is not None:  # what retention removed stays removed
             done.discard.append(name)
             return
         # The first bytes are gone (a lost disk, a careless hand): these are the same, so they take their place.

@@ -152,6 +152,17 @@ class Spool:
         """Remove an arrival whose bytes are registered and filed already (an identical resend)."""
         (self.incoming_dir / f"{name}{DCM}").unlink(missing_ok=True)
 
+    def remove(self, names: list[str]) -> None:
+        """Remove objects that are not to be kept any longer, durably; those that are gone already are left alone."""
+        touched: set[Path] = set()
+        for name in names:
+            for path in (self.filed_path(name), self.incoming_dir / f"{name}{DCM}"):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                    touched.add(path.parent)
+        for directory in touched:
+            sync_directory(directory)
+
     def filed(self) -> Iterator[str]:
         """Yield the names of all filed objects."""
         for path in self.stored_dir.glob(f"*/*{DCM}"):

@@ -126,6 +126,8 @@ class InstanceDetail(BaseModel):
     received_at: str
     size_bytes: int
     sha256: str
+    bytes_removed_at: str | None
+    """When retention removed the stored bytes; what is said of them stays."""
     predictions: list[PredictionDetail]
 
 
@@ -144,6 +146,7 @@ class StudyDetail(StudyDocument):
 
     remark: str
     generation: int
+    failure_acknowledged_at: str | None
     series: list[SeriesDetail]
     instances_detail: list[InstanceDetail]
 

@@ -96,7 +96,8 @@ def test_a_scan_becomes_a_delivered_report(pipeline: Pipeline, classifier: FakeC
     ]  # fmt: skip
     assert {item.state for item in rows(pipeline, WorkItem)} == {WorkState.DONE}
     assert reconcile(pipeline.database, pipeline.spool, pipeline.reports.reports_dir, verify=True).as_json() == {
-        "accepted": 1, "complete": 1, "failed": 0, "not_eligible": 0, "pending": 0, "unaccounted": [],
+        "accepted": 1, "complete": 1, "failed": 0, "not_eligible": 0, "pending": 0, "removed_by_retention": 0,
+        "unaccounted": [],
     }  # fmt: skip
     assert (pipeline.previews_dir / "1.png").is_file()
 

@@ -79,7 +79,8 @@ def test_reconcile_says_what_is_unaccounted_for(
     code, out, _ = run(monkeypatch, capsys, "reconcile", "--json")
     assert code == 0
     assert json.loads(out) == {
-        "accepted": 2, "complete": 1, "failed": 1, "not_eligible": 0, "pending": 0, "unaccounted": [],
+        "accepted": 2, "complete": 1, "failed": 1, "not_eligible": 0, "pending": 0, "removed_by_retention": 0,
+        "unaccounted": [],
     }  # fmt: skip
     spool_bytes(pipeline.spool, b"something new")
     assert json.loads(run(monkeypatch, capsys, "reconcile", "--json")[1])["pending"] == 1

@@ -1,0 +1,289 @@
+"""Retention removes what nobody needs, never what is owed or undelivered, and every place says what it did."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from sqlmodel import col, select
+
+from tests.support.backups import accounted, work_off
+from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
+from tests.support.objects import film, spool_object
+from worker.config import Peer
+from worker.database import AuditEvent, Delivery, DeliveryStatus, Instance, Report, Study, WorkKind, utc_now
+from worker.errors import BytesRemoved, NotFound, PeerUnreachable
+from worker.operations import acknowledge, quarantine_list, quarantine_retry, reprocess, resend
+from worker.pipeline import Pipeline
+from worker.reporting import pacs
+from worker.retention.removal import Removal, Retention
+from worker.retention.timetable import Timetable
+from worker.studies import study_detail
+
+PACS = Peer.parse("PACS@192.0.2.1:104")
+LATER = timedelta(days=40)
+
+
+@pytest.fixture
+def pipeline(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    monkeypatch.setattr(pacs, "deliver", lambda *_, **__: pacs.Delivered(sop_class_uid="1.2", status=0, warning=None))
+    made = make_pipeline(database_url, tmp_path, destinations=[PACS])
+    yield made
+    made.database.dispose()
+
+
+def retention(pipeline: Pipeline, *, days: int = 30, floor: int = 0, later: timedelta = LATER) -> Retention:
+    return Retention(
+        pipeline.database, pipeline.spool, pipeline.previews_dir, pipeline.record,
+        days=days, floor_bytes=floor, clock=lambda: utc_now() + later,
+    )  # fmt: skip
+
+
+def uids(removals: Iterator[Removal]) -> list[str]:
+    return [one.study_instance_uid for one in removals]
+
+
+def arrive(pipeline: Pipeline, **attributes: Any) -> pydicom.Dataset:
+    ds = film(**attributes)
+    spool_object(pipeline.spool, ds)
+    return ds
+
+
+def unreadable(pipeline: Pipeline) -> pydicom.Dataset:
+    ds = film()
+    ds.PixelData = b"\0\0"
+    spool_object(pipeline.spool, ds)
+    return ds
+
+
+def instances(pipeline: Pipeline) -> list[Instance]:
+    with pipeline.database.read() as session:
+        return list(session.exec(select(Instance).order_by(col(Instance.id))))
+
+
+def test_old_and_finished_studies_lose_their_bytes_and_keep_their_rows(
+    pipeline: Pipeline, database_url: str, tmp_path: Path
+) -> None:
+    done, not_eligible = arrive(pipeline), arrive(pipeline, ViewPosition="LL")
+    work_off(pipeline)
+    rule = retention(pipeline)
+    review = rule.review().as_json()
+    assert (review["removable"]["studies"], review["removable"]["instances"]) == (2, 2)
+    assert review["removable"]["bytes"] == sum(path.stat().st_size for path in pipeline.spool.stored_dir.rglob("*.dcm"))
+    assert len(list(pipeline.spool.filed())) == 2  # looking removes nothing
+    removed = list(rule.run())
+    assert [one.study_instance_uid for one in removed] == [done.StudyInstanceUID, not_eligible.StudyInstanceUID]
+    assert sum(one.bytes for one in removed) == review["removable"]["bytes"]
+    assert list(pipeline.spool.filed()) == list(pipeline.previews_dir.iterdir()) == []
+    assert list(rule.run()) == []
+    sums = accounted(database_url, tmp_path)
+    assert (sums["accepted"], sums["complete"], sums["not_eligible"]) == (2, 1, 1)
+    assert (sums["removed_by_retention"], sums["unaccounted"]) == (2, [])
+    with pipeline.database.read() as session:
+        detail = study_detail(session, done.StudyInstanceUID)
+        events = session.exec(select(AuditEvent).where(AuditEvent.action == "bytes.removed")).all()
+    assert detail["findings"]
+    assert detail["instances_detail"][0]["bytes_removed_at"].startswith(f"{(utc_now() + LATER):%Y-%m-%d}")
+    assert [event.subject for event in events] == [one.study_instance_uid for one in removed]
+    assert '"ids":[[1,1]]' in events[0].detail
+
+
+def test_what_is_young_stays_and_without_a_limit_everything(pipeline: Pipeline) -> None:
+    arrive(pipeline)
+    work_off(pipeline)
+    assert list(retention(pipeline, days=41).run()) == []
+    assert list(retention(pipeline, days=0).run()) == []
+    assert retention(pipeline, days=0).review().older_than is None
+
+
+def test_what_is_pending_owed_or_undelivered_stays_however_old_and_however_full(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> pacs.Delivered:
+        raise PeerUnreachable("no answer")
+
+    unreported, undelivered = arrive(pipeline), arrive(pipeline)
+    pipeline.register_arrivals()
+    pipeline.infer(MODEL, FakeClassifier(), FakeReader())  # type: ignore[arg-type]
+    monkeypatch.setattr(pacs, "deliver", away)
+    kept = {"pending": 0, "owed": 2, "undelivered": 0, "failed_not_acknowledged": 0}
+    assert retention(pipeline).review().kept == kept
+    pipeline.report()
+    pipeline.deliver()
+    arrive(pipeline)
+    pipeline.register_arrivals()
+    assert pipeline.work.claim(WorkKind.INFER, lane=MODEL)
+    with (
+        pipeline.database.write() as session
+    ):  # a delivery that failed for good is owed to nobody and delivered to nobody
+        session.exec(select(Delivery).order_by(col(Delivery.id))).first().status = DeliveryStatus.FAILED  # type: ignore[union-attr]
+    rule = retention(pipeline, floor=1 << 60)
+    review = rule.review()
+    assert review.kept["pending"] == 1
+    assert review.kept["owed"] + review.kept["undelivered"] == 2
+    assert review.removable == {"studies": 0, "instances": 0, "bytes": 0}
+    assert list(rule.run()) == []
+    assert len(list(pipeline.spool.filed())) == 3
+    assert unreported is not undelivered
+
+
+def test_a_failure_stays_until_somebody_acknowledges_it(pipeline: Pipeline, database_url: str, tmp_path: Path) -> None:
+    cut = unreadable(pipeline)
+    work_off(pipeline)
+    with pytest.raises(NotFound, match="no study"):
+        acknowledge(pipeline, "1.2.3")
+    assert list(retention(pipeline, floor=1 << 60).run()) == []
+    assert retention(pipeline).review().kept["failed_not_acknowledged"] == 1
+    acknowledge(pipeline, cut.StudyInstanceUID)
+    late = arrive(pipeline, StudyInstanceUID=cut.StudyInstanceUID)
+    work_off(pipeline)
+    assert list(retention(pipeline).run()) == []  # what has come since has been seen by nobody
+    acknowledge(pipeline, late.StudyInstanceUID)
+    assert uids(retention(pipeline).run()) == [cut.StudyInstanceUID]
+    assert accounted(database_url, tmp_path)["unaccounted"] == []
+    (given_up,) = quarantine_list(pipeline.database)
+    with pytest.raises(BytesRemoved, match="removed by retention on 2"):
+        quarantine_retry(pipeline, given_up.id)
+    good = arrive(pipeline)
+    work_off(pipeline)
+    with pytest.raises(NotFound, match="has failed"):
+        acknowledge(pipeline, good.StudyInstanceUID)
+
+
+def test_what_is_asked_for_after_the_removal_is_told_so(pipeline: Pipeline, database_url: str, tmp_path: Path) -> None:
+    ds = arrive(pipeline)
+    work_off(pipeline)
+    assert uids(retention(pipeline).run()) == [ds.StudyInstanceUID]
+    before = accounted(database_url, tmp_path)
+    spool_object(pipeline.spool, ds)  # a late resend of the same
+    work_off(pipeline)
+    assert accounted(database_url, tmp_path) == before
+    assert [pipeline.spool.arrivals(), list(pipeline.spool.filed())] == [[], []]
+    assert len(instances(pipeline)) == 1
+    with pytest.raises(BytesRemoved, match="removed by retention on 2"):
+        reprocess(pipeline, ds.StudyInstanceUID)
+    assert resend(pipeline, ds.StudyInstanceUID, [PACS]) == [str(PACS)]  # reports are kept
+    pipeline.deliver()
+    late = arrive(pipeline, StudyInstanceUID=ds.StudyInstanceUID)
+    work_off(pipeline)
+    assert late is not ds
+    with pipeline.database.read() as session:
+        assert session.exec(select(Study)).one().generation == 2
+        for report in session.exec(select(Report)):
+            assert pydicom.dcmread(pipeline.reports.reports_dir / report.path).PatientID == "P1"
+    sums = accounted(database_url, tmp_path)
+    assert (sums["accepted"], sums["complete"], sums["removed_by_retention"], sums["unaccounted"]) == (2, 2, 1, [])
+    assert reprocess(pipeline, ds.StudyInstanceUID) == 1  # the one whose bytes are there
+
+
+def test_the_oldest_go_before_their_time_while_space_is_short(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from structlog.testing import capture_logs
+
+    studies = [arrive(pipeline) for _ in range(4)]
+    work_off(pipeline)
+    free = [100]
+    monkeypatch.setattr(pipeline.spool, "free_bytes", lambda: free[0])
+    rule = retention(pipeline, days=0, floor=300, later=timedelta())
+    removed = []
+    with capture_logs() as logs:
+        for one in rule.run():
+            removed.append(one)
+            free[0] += 100
+    assert [(one.study_instance_uid, one.because) for one in removed] == [
+        (ds.StudyInstanceUID, "space") for ds in studies[:2]
+    ]
+    assert [entry["log_level"] for entry in logs if entry["event"].startswith("retention_floor")] == ["warning"]
+    with capture_logs() as logs:
+        free[0] = 0
+        assert len(list(rule.run())) == 2
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["retention_floor_not_reached"]
+
+
+DIES = """
+import os, signal, sys
+from datetime import timedelta
+from pathlib import Path
+from tests.support.fakes import make_pipeline
+from worker.database import utc_now
+from worker.intake.spool import Spool
+from worker.retention.removal import Retention
+pipeline = make_pipeline(sys.argv[1], Path(sys.argv[2]))
+remove = Spool.remove
+def die(spool, names):
+    remove(spool, names[: int(sys.argv[3])])
+    os.kill(os.getpid(), signal.SIGKILL)
+Spool.remove = die
+rule = Retention(pipeline.database, pipeline.spool, pipeline.previews_dir, pipeline.record, days=30, floor_bytes=0,
+                 clock=lambda: utc_now() + timedelta(days=40))
+list(rule.run())
+"""
+
+
+@pytest.mark.parametrize("unlinked", [0, 1, 2])
+def test_a_kill_between_row_and_unlink_leaves_nothing_unaccounted(
+    pipeline: Pipeline, database_url: str, tmp_path: Path, unlinked: int
+) -> None:
+    ds = arrive(pipeline)
+    arrive(pipeline, StudyInstanceUID=ds.StudyInstanceUID)
+    work_off(pipeline)
+    script = [sys.executable, "-c", DIES, database_url, str(tmp_path), str(unlinked)]
+    killed = subprocess.run(script, check=False, env=os.environ | {"PYTHONPATH": "."})
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(pipeline.spool.filed())) == 2 - unlinked
+    sums = accounted(database_url, tmp_path)
+    assert (sums["complete"], sums["removed_by_retention"], sums["unaccounted"]) == (2, 2, [])
+    assert [one.bytes_removed_at for one in instances(pipeline)] == [None, None]
+    spool_object(pipeline.spool, ds)
+    work_off(pipeline)  # a resend meanwhile changes nothing
+    (finished,) = retention(pipeline).run()
+    assert finished.instances == 2
+    assert list(pipeline.spool.filed()) == list(pipeline.previews_dir.iterdir()) == []
+    assert all(one.bytes_removed_at for one in instances(pipeline))
+    with pipeline.database.read() as session:
+        assert len(session.exec(select(AuditEvent).where(AuditEvent.action == "bytes.removed")).all()) == 1
+
+
+def test_what_came_while_it_was_listed_is_asked_about_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = arrive(pipeline), arrive(pipeline)
+    work_off(pipeline)
+    run = retention(pipeline).run()
+    assert next(run).study_instance_uid == first.StudyInstanceUID
+    arrive(pipeline, StudyInstanceUID=second.StudyInstanceUID)
+    pipeline.register_arrivals()
+    assert list(run) == []
+    assert len(list(pipeline.spool.filed())) == 2
+
+
+def test_it_runs_by_itself_once_a_day_and_when_space_is_short(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("worker.retention.timetable.time.monotonic", lambda: now[0])
+    rule = retention(pipeline)
+    timetable = Timetable(rule)
+    arrive(pipeline)
+    work_off(pipeline)
+    timetable.turn()
+    assert list(pipeline.spool.filed()) == []
+    arrive(pipeline)
+    work_off(pipeline)
+    timetable.turn()
+    assert len(list(pipeline.spool.filed())) == 1
+    now[0] += 86_400
+    timetable.turn()
+    assert list(pipeline.spool.filed()) == []
+    arrive(pipeline)
+    work_off(pipeline)
+    rule.floor_bytes = 1 << 60
+    timetable.turn()
+    assert list(pipeline.spool.filed()) == []

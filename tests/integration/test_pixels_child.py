@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.images import image
 from tests.support.objects import save
-from worker.errors import DecoderLost, PixelError
+from worker.errors import ChildLost, PixelError
 from worker.inference.pixels import PixelReader
 
 PATIENT = 20.0
@@ -261,7 +261,7 @@ def die(by: str) -> str:
     ("say(job=0); job(); sys.exit(3)", "ended by exit status 3"),
     ("sys.stderr.write('memory allocation of 9 bytes failed'); sys.stderr.flush();" + die("SIGABRT"),
      "^decoding needed more than 1 GiB of memory$"),
-    ("say(job=0); say(job=job(), failure='surprise', reason='KeyError: 1')", "cannot be decoded: KeyError: 1"),
+    ("say(job=0); say(job=job(), failure='surprise', reason='KeyError: 1')", "decoding it failed: KeyError: 1"),
 ])  # fmt: skip
 def test_an_object_is_blamed_on_the_evidence_of_a_fresh_child(
     stand_in: Callable[[str], PixelReader], dark: Path, body: str, reason: str
@@ -312,7 +312,7 @@ number = job()
 try:
     os.ftruncate(int(options["memory"]), 0)
 except OSError as error:
-    say(job=number, failure="pixels", reason=f"refused: {error.strerror}")
+    say(job=number, failure="refused", reason=f"refused: {error.strerror}")
 """
     with stand_in(body) as reader, pytest.raises(PixelError, match="refused: Operation not permitted"):
         reader.read(dark, "first")
@@ -321,16 +321,19 @@ except OSError as error:
 def test_a_child_that_cannot_start_is_not_the_objects_fault(
     stand_in: Callable[[str], PixelReader], dark: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with stand_in("sys.exit('no numpy here')") as reader, pytest.raises(DecoderLost, match=r"exit status 1.*no numpy"):
+    with (
+        stand_in("sys.exit('no numpy here')") as reader,
+        pytest.raises(ChildLost, match=r"exit status 1.*no numpy"),
+    ):
         reader.read(dark, "first")
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(DecoderLost, match="cannot be started"):
+    with pytest.raises(ChildLost, match="cannot be started"):
         PixelReader(seconds=2, memory_bytes=1 << 30).read(dark, "first")
     assert not psutil.Process().children()
 
 
 SPIN = """
-from worker.inference.decoder import deadline
+from worker.guarded.limits import deadline
 with deadline(0.1):
     while True:
         pass

@@ -36,7 +36,9 @@ class Trade:
     Attributes
     ----------
     doing
-        `decoding`.
+        `decoding`, in `decoding took longer than …`.
+    process
+        `the decoding process`.
     done
         What is said of an object at which a child ended: `decoded this object`.
     damaged
@@ -44,6 +46,7 @@ class Trade:
     """
 
     doing: str
+    process: str
     done: str
     damaged: str
 
@@ -114,7 +117,7 @@ class WarmChild(Generic[Child]):
                 return [str(name) for name in self._ready_child().ask({"probe": True})["possible"]]
             except (ChildEndedError, TimeoutError, ValueError, TypeError, KeyError) as error:
                 self._end_child()
-                raise ChildLost(f"the {self._trade.doing} process did not answer: {type(error).__name__}") from error
+                raise ChildLost(f"{self._trade.process} did not answer: {type(error).__name__}") from error
 
     def do(
         self,
@@ -182,7 +185,7 @@ class WarmChild(Generic[Child]):
             except (ValueError, TypeError, KeyError) as error:
                 # Only a child taken over by what it reads speaks otherwise than its program does.
                 self._end_child()
-                raise JobFailed(f"the {doing} process answered nonsense to this object: {error}") from error
+                raise JobFailed(f"{self._trade.process} answered nonsense to this object: {error}") from error
             except BaseException:
                 # Whatever interrupted us, an answer may be on its way: the next object must not be given this one's.
                 self._end_child()
@@ -196,7 +199,7 @@ class WarmChild(Generic[Child]):
             reason = " ".join(str(answer.get("reason")).split())
             if answer["failure"] == "surprise":
                 log.warning("child_surprised", child=doing, error=reason)
-                reason = f"{self._trade.doing} it failed: {reason}"
+                reason = f"{self._trade.doing} failed: {reason}"
             raise JobFailed(reason)
 
     def drop(self) -> None:
@@ -235,14 +238,14 @@ class WarmChild(Generic[Child]):
 
     def _blame(self, ended: ChildEndedError, last_words: str) -> JobFailed | ChildLost:
         if not ended.at_work:
-            return ChildLost(f"the {self._trade.doing} process ended before it was given the object ({ended})")
+            return ChildLost(f"{self._trade.process} ended before it was given the object ({ended})")
         if ended.signal in _OUT_OF_TIME:
             return self._too_slow()
         if any(words in last_words for words in _ABORTED_FOR_MEMORY):
             return self._too_large()
         killed = ended.signal == signal.SIGKILL
         why = "the system may have run out of memory" if killed else self._trade.damaged
-        return JobFailed(f"the {self._trade.doing} process was ended by {ended} while it {self._trade.done}: {why}")
+        return JobFailed(f"{self._trade.process} was ended by {ended} while it {self._trade.done}: {why}")
 
     def _too_large(self) -> JobFailed:
         return JobFailed(f"{self._trade.doing} needed more than {_size(self._memory_bytes)} of memory")

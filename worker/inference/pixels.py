@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.card import Window
 
 FRAME_POLICIES = ("first", "middle", "refuse")
-DECODING = Trade("decoding", "decoded this object", "its pixel data are damaged")
+DECODING = Trade("decoding", "the decoding process", "decoded this object", "its pixel data are damaged")
 _KEPT_PIXELS = 1 << 26
 """After a larger frame the child is replaced, so that the memory shared with it goes back to the system."""
 

@@ -28,7 +28,7 @@ HEADER_BYTES = 512 << 20
 _DEFECT_CHARACTERS = 300
 _BLOCK = 1 << 20
 
-READING = Trade("reading its header", "read this header", "it is damaged")
+READING = Trade("reading its header", "the process that reads headers", "read this header", "it is damaged")
 
 
 @dataclass(frozen=True)

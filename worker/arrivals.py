@@ -5,12 +5,11 @@ from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-
 from worker import metrics
 from worker.database import Database, InstanceStatus, is_away
+from worker.errors import ChildLost
 from worker.inference_commit import InferenceCommit
-from worker.intake.headers import StoredObject, read_object
+from worker.intake.headers import HeaderReader, StoredObject
 from worker.intake.registration import Registered, Registration
 from worker.intake.spool import Spool
 from worker.logs import get_logger, where
@@ -36,6 +35,8 @@ class Arrivals:
     ----------
     results
         Owes the report of a study with an object that cannot be classified.
+    headers
+        Reads what the spool holds.
     calling_aes
         AE titles that have a name in the metrics; any other is `other`.
     """
@@ -46,16 +47,19 @@ class Arrivals:
         spool: Spool,
         registration: Registration,
         results: InferenceCommit,
+        headers: HeaderReader,
         calling_aes: frozenset[str],
     ) -> None:
         self.database = database
         self.spool = spool
         self.registration = registration
         self.results = results
+        self.headers = headers
         self.calling_aes = calling_aes
         self._listed: deque[Path] = deque()
         self._later: dict[str, float] = {}
         self._strangers: set[Path] = set()
+        self._no_child_until = 0.0
 
     def register(self) -> tuple[int, set[str]]:
         """Register a batch, oldest first; return how many objects, and the models that were given something to do."""
@@ -85,7 +89,7 @@ class Arrivals:
             words = f"it cannot be registered ({type(error).__name__}); the bytes are kept as {name}"
             log.warning("not_registered", spool_name=name, error=where(error))
         try:
-            return self._commit([(name, replace(stored, header=Dataset(), has_pixels=False, defect=words))])
+            return self._commit([(name, replace(stored, header={}, has_pixels=False, defect=words))])
         except Exception as error:
             if is_away(error):
                 raise
@@ -120,6 +124,8 @@ class Arrivals:
         """Read the headers of a batch; a file that the disk will not give is left for later, its neighbours go on."""
         batch: list[Arrival] = []
         size, now = 0, time.monotonic()
+        if now < self._no_child_until:
+            return batch
         if not self._listed:
             self._listed.extend(self.spool.arrivals())
             self._warn_of_strangers()
@@ -128,9 +134,15 @@ class Arrivals:
             if self._later.get(path.stem, 0.0) > now:
                 continue
             try:
-                stored = read_object(path)
+                stored = self.headers.read(path, self.registration.keywords)
             except FileNotFoundError:  # registered and moved since it was listed
                 continue
+            except ChildLost as error:  # not this object's fault: all wait
+                self._listed.appendleft(path)
+                self._no_child_until = now + UNREADABLE_SECONDS
+                todo = f"scans are accepted and kept; tried again in {UNREADABLE_SECONDS:g} s. Is memory short?"
+                log.error("headers_not_readable", error=str(error), todo=todo)
+                break
             except OSError as error:
                 self._later[path.stem] = now + UNREADABLE_SECONDS
                 log.warning("arrival_not_readable", spool_name=path.stem, error=str(error), todo="look at the disk")

@@ -12,7 +12,10 @@ from worker import bootstrap, schema, tls
 from worker.accounts import users
 from worker.config import Settings, is_loopback, unknown_names
 from worker.database import Database
-from worker.errors import FirstreadError, SchemaOwed
+from worker.errors import ChildLost, FirstreadError, SchemaOwed
+from worker.guarded.confinement import WHY
+from worker.inference.pixels import PixelReader
+from worker.intake.headers import HeaderReader
 from worker.intake.spool import Spool
 from worker.reporting import pacs
 from worker.supervision.addresses import port_is_free
@@ -51,6 +54,7 @@ def check_all(settings: Settings) -> Iterator[Finding]:
     yield from check_models(settings)
     yield check_routes(settings)
     yield check_spool(settings)
+    yield from check_children(settings)
     yield from check_pacs(settings)
     yield from check_commitment(settings)
 
@@ -98,6 +102,10 @@ def check_tls(settings: Settings) -> Finding:
 
 
 ANYBODY = "any AE title may call; set FIRSTREAD_CALLING_AES"
+
+
+SERIOUS = frozenset({"open a socket", "start a process"})
+"""What a child that reads hostile objects must nowhere be able to do."""
 
 
 def check_database(database: Database) -> Finding:
@@ -206,6 +214,29 @@ def check_spool(settings: Settings) -> Finding:
         fix = "free space, or lower FIRSTREAD_MIN_FREE_BYTES; until then scans are refused with A700"
         return Finding("spool", False, shown, fix)
     return Finding("spool", True, shown)
+
+
+def check_children(settings: Settings) -> Iterator[Finding]:
+    """Start a child that decodes pixels and one that reads headers, and have each try what it must not be able to do.
+
+    A platform without some of the layers is no fault of the settings: the line says what is missing and what it means.
+    Where a child can reach the network or start a program, that is a finding.
+    """
+    pixels = PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes)
+    headers = HeaderReader()
+    for name, child in (("decoding child", pixels.child), ("header child", headers.child)):
+        try:
+            layers, possible = child.layers(), child.probe()
+        except ChildLost as error:
+            yield Finding(name, False, str(error), "raise FIRSTREAD_DECODE_BYTES, or free memory")
+            continue
+        finally:
+            child.close()
+        in_force = "; ".join(f"{layer}: {words}" for layer, (there, words) in layers.items() if there)
+        missing = [f"no {layer} ({words}): {WHY[layer]}" for layer, (there, words) in layers.items() if not there]
+        tried = f"tried and possible: {', '.join(possible)}" if possible else "tried: it can do nothing else"
+        fix = "run it on Linux 5.13 or newer with Landlock and seccomp allowed" if SERIOUS & set(possible) else ""
+        yield Finding(name, not fix, ". ".join([in_force or "nothing in force", *missing, tried]), fix)
 
 
 def check_pacs(settings: Settings) -> Iterator[Finding]:

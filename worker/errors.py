@@ -23,8 +23,8 @@ class LeaseLost(RetryLater):
     """The work was claimed by someone else meanwhile; our result is dropped, theirs counts."""
 
 
-class DecoderLost(RetryLater):
-    """The guarded decoding child could not be started (not the fault of the object it was to decode)."""
+class ChildLost(RetryLater):
+    """A guarded child could not be started (not the fault of the object it was to read)."""
 
 
 class Never(FirstreadError):

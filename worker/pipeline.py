@@ -30,6 +30,7 @@ from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
 from worker.files import make_private
 from worker.inference.classify import Reader, Task, classify
 from worker.inference_commit import InferenceCommit
+from worker.intake.headers import HeaderReader
 from worker.intake.registration import Registration
 from worker.intake.routing import Router
 from worker.intake.spool import Spool
@@ -69,6 +70,8 @@ class Pipeline:
     ----------
     router
         Needed to register arrivals; None in services that do not.
+    headers
+        Reads their headers; None: one of its own, started with the first arrival.
     destinations
         Where reports go.
     credentials
@@ -97,6 +100,7 @@ class Pipeline:
         quiet_seconds: float = 10.0,
         report_iod: Iod = "comprehensive_3d",
         router: Router | None = None,
+        headers: HeaderReader | None = None,
         actor: str = "firstread",
         commitment: CommitmentPolicy | None = None,
         stopping: Callable[[], bool] = lambda: False,
@@ -126,7 +130,8 @@ class Pipeline:
         self.arrivals: Arrivals | None = None
         if router is not None:
             registration = Registration(router, work, self.record, lambda name: spool.path(name) is not None)
-            self.arrivals = Arrivals(database, spool, registration, self.results, frozenset(calling_aes))
+            reader = headers or HeaderReader(announce=True)
+            self.arrivals = Arrivals(database, spool, registration, self.results, reader, frozenset(calling_aes))
 
     def say(self, action: str) -> None:
         """Write into the audit chain that this service has started or stopped."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from worker.database import Database, Instance, InstanceStatus, Report, WorkItem, WorkKind, WorkState
-from worker.intake.headers import read_object
+from worker.intake.headers import identify
 from worker.intake.spool import Spool
 
 
@@ -102,7 +102,7 @@ def _once(database: Database, spool: Spool, reports_dir: Path, *, verify: bool) 
         if name in by_name or name in filed:
             continue
         try:
-            stored = read_object(path)
+            stored = identify(path)
         except FileNotFoundError:
             continue  # registered or discarded while we looked
         except OSError as error:
@@ -158,7 +158,7 @@ def _wrong_bytes(instance: "_Row", spool: Spool, *, verify: bool) -> str:
     if path is None:
         return "its stored bytes are gone from the spool"
     try:
-        if verify and read_object(path).sha256 != instance.sha256:
+        if verify and identify(path).sha256 != instance.sha256:
             return "its stored bytes are not those that were received (SHA-256 differs)"
     except OSError as error:
         return f"its stored bytes cannot be read: {error}"

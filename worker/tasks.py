@@ -51,7 +51,7 @@ class Runtime:
         """The guarded decoding child, started once."""
         from worker.inference.pixels import PixelReader
 
-        return PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes)
+        return PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes, announce=True)
 
     def classifier(self, model: str) -> "Classifier":
         """Return the classifier `name@version`, verified and warmed when it is first asked for."""

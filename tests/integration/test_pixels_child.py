@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import structlog
 
 from tests.support.images import image
 from tests.support.objects import save
-from worker.errors import DecoderLost, PixelError
+from tests.support.stand_in_child import write_stand_in
+from worker.errors import ChildLost, PixelError
+from worker.guarded.confinement import WHY
 from worker.inference.pixels import PixelReader
 
 PATIENT = 20.0
@@ -37,8 +40,12 @@ def bright(tmp_path: Path) -> Path:
     return save(image(np.full((8, 8), 200, np.uint8)), tmp_path / "bright.dcm")
 
 
+def decoders(pid: int | None = None) -> list[psutil.Process]:
+    return [one for one in psutil.Process(pid).children() if "worker.inference.decoder" in one.cmdline()]
+
+
 def child_of(pid: int | None = None) -> psutil.Process:
-    (child,) = [one for one in psutil.Process(pid).children() if "worker.inference.decoder" in one.cmdline()]
+    (child,) = decoders(pid)
     return child
 
 
@@ -66,10 +73,38 @@ def test_the_child_is_confined(reader: PixelReader, dark: Path, monkeypatch: pyt
     assert child.rlimit(psutil.RLIMIT_AS) == (1 << 30, 1 << 30)
     assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
     assert child.rlimit(psutil.RLIMIT_FSIZE) == (1 << 20, 1 << 20)
+    assert child.rlimit(psutil.RLIMIT_NPROC) == (0, 0)
+    assert child.rlimit(psutil.RLIMIT_NOFILE) == (32, 32)
     assert "FIRSTREAD_API_TOKEN" not in child.environ()
     mapped = {Path(mapping.path).name for mapping in child.memory_maps()}
     assert not [name for name in mapped if "tensorflow" in name or "sqlite" in name]
     assert child.num_threads() == 1
+
+
+def test_the_child_can_do_nothing_but_decode(reader: PixelReader, dark: Path) -> None:
+    assert grey(reader, dark) == 10
+    missing = {name: words for name, (there, words) in reader.child.layers().items() if not there}
+    if missing:
+        pytest.skip(f"this machine has not every layer: {missing}")
+    assert set(reader.child.layers()) == set(WHY)
+    assert reader.child.probe() == []
+    status = Path(f"/proc/{child_of().pid}/status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
+    assert grey(reader, dark) == 10
+
+
+def test_a_service_says_once_what_is_in_force(dark: Path) -> None:
+    with (
+        structlog.testing.capture_logs() as lines,
+        PixelReader(seconds=PATIENT, memory_bytes=1 << 30, announce=True) as reader,
+    ):
+        for _ in range(2):
+            grey(reader, dark)
+            reader.close()
+    said = [line for line in lines if line["event"] == "child_confined"]
+    assert len(said) == 1
+    assert set(said[0]["in_force"]) | set(said[0]["missing"]) == set(WHY)
 
 
 def test_the_image_is_the_callers_own(reader: PixelReader, dark: Path, bright: Path) -> None:
@@ -214,35 +249,12 @@ def test_a_fork_gets_a_child_of_its_own(dark: Path, bright: Path) -> None:
     )
 
 
-STAND_IN = """#!{python}
-# Speaks as the decoding child does, and misbehaves as a test asks.
-import json, os, signal, socket, sys, time
-options = dict(argument[2:].split("=", 1) for argument in sys.argv if argument.startswith("--") and "=" in argument)
-channel = socket.socket(fileno=int(options["socket"]))
-started = len(os.listdir({log!r}))
-open(os.path.join({log!r}, str(started)), "w").close()
-def say(**answer):
-    channel.send(json.dumps(answer).encode())
-def job():
-    packet, files, *_ = socket.recv_fds(channel, 65536, 1)
-    return json.loads(packet)["job"]
-def shown(value=b"\\0\\0\\x20\\x41"):
-    os.pwrite(int(options["memory"]), value, 0)
-    return dict(rows=1, columns=1, frames=1, windowed=False, note="")
-{body}
-"""
-
-
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], PixelReader]:
     """A reader whose children are what the test says; it gives up after 2 seconds."""
 
     def make(body: str) -> PixelReader:
-        log, script = tmp_path / "log", tmp_path / "python"
-        log.mkdir()
-        script.write_text(STAND_IN.format(python=sys.executable, log=str(log), body=body))
-        script.chmod(0o700)
-        monkeypatch.setattr(sys, "executable", str(script))
+        monkeypatch.setattr(sys, "executable", write_stand_in(tmp_path, body))
         return PixelReader(seconds=2, memory_bytes=1 << 30, max_pixels=64)
 
     return make
@@ -261,7 +273,7 @@ def die(by: str) -> str:
     ("say(job=0); job(); sys.exit(3)", "ended by exit status 3"),
     ("sys.stderr.write('memory allocation of 9 bytes failed'); sys.stderr.flush();" + die("SIGABRT"),
      "^decoding needed more than 1 GiB of memory$"),
-    ("say(job=0); say(job=job(), failure='surprise', reason='KeyError: 1')", "cannot be decoded: KeyError: 1"),
+    ("say(job=0); say(job=job(), failure='surprise', reason='KeyError: 1')", "decoding failed: KeyError: 1"),
 ])  # fmt: skip
 def test_an_object_is_blamed_on_the_evidence_of_a_fresh_child(
     stand_in: Callable[[str], PixelReader], dark: Path, body: str, reason: str
@@ -302,7 +314,7 @@ def test_a_child_that_answers_nonsense_is_not_believed(
     with stand_in(body + "; time.sleep(60)") as reader:
         with pytest.raises(PixelError, match="decoding process answered"):
             reader.read(dark, "first")
-        assert not psutil.Process().children()
+        assert not decoders()
 
 
 def test_a_child_cannot_take_the_shared_memory_away(stand_in: Callable[[str], PixelReader], dark: Path) -> None:
@@ -312,7 +324,7 @@ number = job()
 try:
     os.ftruncate(int(options["memory"]), 0)
 except OSError as error:
-    say(job=number, failure="pixels", reason=f"refused: {error.strerror}")
+    say(job=number, failure="refused", reason=f"refused: {error.strerror}")
 """
     with stand_in(body) as reader, pytest.raises(PixelError, match="refused: Operation not permitted"):
         reader.read(dark, "first")
@@ -321,16 +333,19 @@ except OSError as error:
 def test_a_child_that_cannot_start_is_not_the_objects_fault(
     stand_in: Callable[[str], PixelReader], dark: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with stand_in("sys.exit('no numpy here')") as reader, pytest.raises(DecoderLost, match=r"exit status 1.*no numpy"):
+    with (
+        stand_in("sys.exit('no numpy here')") as reader,
+        pytest.raises(ChildLost, match=r"exit status 1.*no numpy"),
+    ):
         reader.read(dark, "first")
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(DecoderLost, match="cannot be started"):
+    with pytest.raises(ChildLost, match="cannot be started"):
         PixelReader(seconds=2, memory_bytes=1 << 30).read(dark, "first")
-    assert not psutil.Process().children()
+    assert not decoders()
 
 
 SPIN = """
-from worker.inference.decoder import deadline
+from worker.guarded.limits import deadline
 with deadline(0.1):
     while True:
         pass

@@ -1,5 +1,6 @@
 """Fakes: a classifier and a reader that need no Keras and no child process, and a pipeline wired with them."""
 
+import atexit
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from worker.commitments import CommitmentPolicy
 from worker.config import Peer
 from worker.database import Database
 from worker.errors import PixelError
+from worker.intake.headers import HeaderReader
 from worker.intake.routing import Router
 from worker.intake.spool import Spool
 from worker.intake.work import Work
@@ -132,6 +134,10 @@ class RecordingWakeups:
         return True
 
 
+HEADERS = HeaderReader()
+"""One child for all pipelines of a test run, started with the first object."""
+atexit.register(HEADERS.close)
+
 INSTALLED = {"chest_xray_triage": ["1.0.0"]}
 MODEL = "chest_xray_triage@1.0.0"
 CT_MODEL = "chest_ct_covid@1.0.0"
@@ -163,6 +169,7 @@ def make_pipeline(
         destinations=destinations,
         quiet_seconds=quiet_seconds,
         router=Router((), INSTALLED if installed is None else installed),
+        headers=HEADERS,
         actor="test",
         commitment=commitment,
     )

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite, write_file_meta_info
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from worker.intake.header_parsing import texts_of
 from worker.intake.spool import Spool
 
 
@@ -60,6 +61,11 @@ def prefix(syntax: str, sop_class: str = "1.2.3", sop_instance: str = "1.2.3.4",
     out.write(b"\0" * 128 + b"DICM")
     write_file_meta_info(out, meta)
     return out.getvalue()
+
+
+def header_texts(ds: Dataset) -> dict[str, list[str]]:
+    """The whole header as intake knows it."""
+    return texts_of(ds, [element.keyword for element in ds])
 
 
 def spool_object(spool: Spool, ds: Dataset, **meta: str) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,9 @@ from worker import bootstrap
 from worker.config import Settings
 from worker.errors import FirstreadError, UnreadableObject
 from worker.inference.pixels import PixelReader
-from worker.intake.headers import read_header
+from worker.intake.file_meta import read_file_meta
+from worker.intake.header_parsing import parse, texts_of
+from worker.intake.header_text import Header
 from worker.intake.routing import Router
 
 PICTURE_MODALITY = "DX"
@@ -135,7 +137,7 @@ class FileOpener:
             return [self._once(PICTURE_MODALITY, self._registry.default_for)]
         if self._router is None:
             self._router = bootstrap.model_router(self._settings)
-        decision = self._router.decide(header_of(path))
+        decision = self._router.decide(header_of(path, self._router.keywords))
         if not decision.models:
             raise UnusableFileError(f"not eligible: {decision.reason}")
         return [self._once(identifier, self._registry.find) for identifier in decision.models]
@@ -147,8 +149,8 @@ class FileOpener:
         return self._found[key]
 
 
-def header_of(path: Path) -> pydicom.Dataset:
-    """Read the header of any DICOM file, with or without preamble and file meta information (PS3.10 7.1).
+def header_of(path: Path, keywords: Collection[str]) -> Header:
+    """Read attributes of any DICOM file, with or without preamble and file meta information (PS3.10 7.1).
 
     Raises
     ------
@@ -156,7 +158,9 @@ def header_of(path: Path) -> pydicom.Dataset:
         If it is no DICOM object.
     """
     try:
-        return read_header(path)
+        with path.open("rb") as file:
+            meta = read_file_meta(file)
+            return parse(file, meta.start, meta.transfer_syntax_uid, keywords).header
     except UnreadableObject:
         pass  # written by somebody who left the file meta information away; the encoding is guessed
     except OSError as error:
@@ -173,4 +177,4 @@ def header_of(path: Path) -> pydicom.Dataset:
         raise UnusableFileError(f"neither a DICOM object nor a PNG or JPEG picture: {str(error)[:200]}") from None
     if not any(element.keyword for element in header):
         raise UnusableFileError("neither a DICOM object nor a PNG or JPEG picture")
-    return header
+    return texts_of(header, keywords)

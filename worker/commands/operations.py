@@ -35,7 +35,7 @@ def route(
     """Say which rule sends a file where, and why."""
     router = bootstrap.model_router(load_settings())
     try:
-        header = header_of(file)
+        header = header_of(file, router.keywords)
     except UnusableFileError:
         raise UnreadableObject(f"{file}: it is no DICOM object") from None
     decision = router.decide(header)

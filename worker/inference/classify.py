@@ -10,7 +10,7 @@ import numpy as np
 
 from models.errors import ModelError
 from worker import metrics
-from worker.errors import DecoderLost, FirstreadError, Never, PixelError
+from worker.errors import ChildLost, FirstreadError, Never, PixelError
 from worker.inference.preview import write_preview
 from worker.logs import get_logger
 
@@ -28,7 +28,7 @@ class Reader(Protocol):
     """Whatever turns a stored object into pixels; `worker.inference.pixels.PixelReader` does."""
 
     def read(self, path: Path, frame_policy: str, window: "Window | None" = None) -> "Frame":
-        """Return the pixels as displayed, Hounsfield units in a window; or raise `PixelError` or `DecoderLost`."""
+        """Return the pixels as displayed, Hounsfield units in a window; or raise `PixelError` or `ChildLost`."""
         ...
 
 
@@ -90,7 +90,7 @@ def classify(tasks: Sequence[Task], classifier: "Classifier", reader: Reader) ->
         started = time.perf_counter()
         try:
             image, note, recipe = _prepare(task, classifier, reader)
-        except (Never, DecoderLost) as error:
+        except (Never, ChildLost) as error:
             outcomes[index] = Outcome(error=error, decode_seconds=time.perf_counter() - started)
         else:
             ready.append(_Prepared(index, image, note, recipe, time.perf_counter() - started))

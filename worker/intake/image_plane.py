@@ -2,9 +2,7 @@
 
 import math
 
-from pydicom.dataset import Dataset
-
-from worker.intake.headers import texts
+from worker.intake.header_text import Header, texts
 
 PLANES = ("SAGITTAL", "CORONAL", "AXIAL")
 """By the axis of the patient that the image is perpendicular to: x to the left, y to the back, z to the head."""
@@ -13,7 +11,7 @@ WITHIN = math.cos(math.radians(35))
 """A CT gantry tilts by 30 degrees at most: what is scanned so is axial all the same."""
 
 
-def image_plane(header: Dataset) -> str:
+def image_plane(header: Header) -> str:
     """Return the plane of an image by Image Orientation (Patient) (PS3.3 C.7.6.2.1.1).
 
     Returns

@@ -12,7 +12,8 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from worker.database import Instance, InstanceStatus, Series, Study, WorkKind
-from worker.intake.headers import StoredObject, text
+from worker.intake.header_text import text
+from worker.intake.headers import StoredObject
 from worker.intake.routing import Router
 from worker.intake.spool import received_at
 from worker.intake.work import Work
@@ -20,6 +21,14 @@ from worker.uids import derived_uid, is_uid
 
 NO_IMAGES = ("", "SR", "PR", "KO", "DOC")
 """Modalities that say nothing of the study: that of its first image does."""
+
+ATTRIBUTES = frozenset(
+    """
+    StudyInstanceUID SeriesInstanceUID SOPInstanceUID SOPClassUID PatientID PatientName AccessionNumber Modality
+    StudyDescription SeriesDescription BodyPartExamined
+    """.split()
+)
+"""Keywords of what is written down of an object."""
 
 Record = Callable[[Session, str, str, Mapping[str, Any]], object]
 """Writes an audit event: (session, action, subject, detail)."""
@@ -88,6 +97,11 @@ class Registration:
         self.work = work
         self.record = record
         self.is_kept = is_kept
+
+    @property
+    def keywords(self) -> frozenset[str]:
+        """Of the attributes that registration and its routing rules look at."""
+        return ATTRIBUTES | self.router.keywords
 
     def lock_studies(self, session: Session, arrivals: Sequence[tuple[str, StoredObject]]) -> None:
         """Lock the studies of a batch that are there already, in the one order that everybody keeps."""

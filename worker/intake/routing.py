@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from pydicom.dataset import Dataset
-
 from worker.config import Route
-from worker.intake.headers import texts
+from worker.intake.header_text import Header, texts
 from worker.intake.image_plane import image_plane
 
 FILMS = ("CR", "DX", "RG")
@@ -165,13 +163,20 @@ class Router:
         The hospital's own rules, tried before the shipped ones.
     installed
         Installed versions of each model, oldest first.
+
+    Attributes
+    ----------
+    keywords
+        Of the attributes that the rules and their reasons look at.
     """
 
     def __init__(self, routes: Sequence[Route], installed: Mapping[str, Sequence[str]]) -> None:
         self.routes = (*routes, *SHIPPED)
         self.installed = installed
+        words = {keyword for route in self.routes for keywords in route.when for keyword in keywords.split("|")}
+        self.keywords = frozenset(words) | {"Modality", "BodyPartExamined"}
 
-    def decide(self, header: Dataset) -> Decision:
+    def decide(self, header: Header) -> Decision:
         """Return where the object with this header goes; says nothing about whether it holds an image."""
         models: list[str] = []
         remarks: list[str] = []
@@ -208,7 +213,7 @@ class Router:
         return f"{name}@{versions[-1]}" if versions else None
 
 
-def matches(route: Route, header: Dataset) -> bool:
+def matches(route: Route, header: Header) -> bool:
     """Say whether every condition of a route holds."""
     return all(
         any(_fits(value, pattern) for value in _values(header, keywords) for pattern in patterns)
@@ -216,7 +221,7 @@ def matches(route: Route, header: Dataset) -> bool:
     )
 
 
-def describe(header: Dataset) -> str:
+def describe(header: Header) -> str:
     """Return modality and body part in words, for a reason."""
     modality = next(_values(header, "Modality")) or "not stated"
     body_part = next(_values(header, "BodyPartExamined")) or "not stated"
@@ -227,7 +232,7 @@ def _fits(value: str, pattern: str) -> bool:
     return fnmatchcase(value.upper(), pattern.upper()) if pattern else not value
 
 
-def _values(header: Dataset, keywords: str) -> Iterator[str]:
+def _values(header: Header, keywords: str) -> Iterator[str]:
     """Yield the values of one keyword, or of several joined by `|`; an absent one is the empty string.
 
     Direction cosines are nothing to compare with a pattern: Image Orientation (Patient) is the word for its plane.

@@ -381,17 +381,17 @@ def test_an_arrival_that_the_disk_will_not_give_stops_nobody_else(
 
     bad = spool_object(pipeline.spool, bright())
     spool_object(pipeline.spool, bright())
-    read = module.read_object
+    read = module.HeaderReader.read
 
-    def broken(path: Path) -> Any:
+    def broken(self: Any, path: Path, keywords: Any) -> Any:
         if path.stem == bad:
             raise OSError(5, "Input/output error")
-        return read(path)
+        return read(self, path, keywords)
 
-    monkeypatch.setattr(module, "read_object", broken)
+    monkeypatch.setattr(module.HeaderReader, "read", broken)
     run(pipeline, classifier)
     assert [i.status for i in rows(pipeline, Instance)] == ["classified"]
-    monkeypatch.setattr(module, "read_object", read)
+    monkeypatch.setattr(module.HeaderReader, "read", read)
     assert reconcile(pipeline.database, pipeline.spool, pipeline.reports.reports_dir).as_json()["pending"] == 1
     monkeypatch.setattr(module.time, "monotonic", lambda: 1e9)
     run(pipeline, classifier)

@@ -1,6 +1,5 @@
 """What cannot be shown is refused, with a reason that a person understands."""
 
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from pydicom.uid import RLELossless
 from tests.support.images import compressed, image, near
 from tests.support.objects import save
 from worker.errors import PixelError
-from worker.inference import decoder
 from worker.inference.pixels import PixelReader
 
 RAMP = np.array([[0, 1000, 2000, 4095]], np.uint16)
@@ -97,23 +95,6 @@ def test_a_transfer_syntax_without_decoder(reader: PixelReader, tmp_path: Path) 
     path = compressed([b"any"], tmp_path / "movie.dcm", "1.2.840.10008.1.2.4.100", Rows=1, Columns=2)
     with pytest.raises(PixelError, match=r"cannot decode .*MPEG2.* \(1\.2\.[0-9.]*\.4\.100\).*ask the modality"):
         reader.read(path, "first")
-
-
-def test_what_nobody_thought_of_is_the_objects_failure(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def stumble(*_: object) -> None:
-        raise KeyError("new")
-
-    monkeypatch.setattr(decoder, "decode", stumble)
-    file = os.open(os.devnull, os.O_RDONLY)
-    answer = decoder.answer(
-        {"frame_policy": "first", "window": None}, [file], file, decoder.Bounds(600, 1 << 30, 1 << 20)
-    )
-    assert answer == {"failure": "surprise", "reason": "KeyError: 'new'"}
-    assert "stumble" in capsys.readouterr().err
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(file)
 
 
 def test_files_that_are_none(reader: PixelReader, tmp_path: Path) -> None:

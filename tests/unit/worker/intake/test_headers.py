@@ -1,8 +1,8 @@
 """Headers: read within bounds, identity kept where something is wrong further on."""
 
 import hashlib
-import tracemalloc
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pydicom
@@ -17,13 +17,28 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from tests.support.objects import film, prefix, save
-from worker.errors import UnreadableObject
-from worker.intake.headers import HEADER_LIMIT, read_header, read_object, text
+from tests.support.objects import film, header_texts, prefix, save
+from worker.intake.header_parsing import HEADER_LIMIT
+from worker.intake.header_text import text
+from worker.intake.headers import HeaderReader, StoredObject
+
+Read = Callable[[Path], StoredObject]
+KEYWORDS = ("StudyInstanceUID", "PatientName", "Modality", "PixelData")
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[HeaderReader]:
+    with HeaderReader() as reader:
+        yield reader
+
+
+@pytest.fixture
+def read_object(reader: HeaderReader) -> Read:
+    return lambda path: reader.read(path, KEYWORDS)
 
 
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
-def test_what_registration_needs(tmp_path: Path, syntax: str | None) -> None:
+def test_what_registration_needs(tmp_path: Path, syntax: str | None, read_object: Read) -> None:
     ds = film()
     path = save(ds, tmp_path / "a.dcm", *([syntax] if syntax else []), calling="CT01")
     stored = read_object(path)
@@ -35,7 +50,7 @@ def test_what_registration_needs(tmp_path: Path, syntax: str | None) -> None:
     assert stored.size_bytes == path.stat().st_size
 
 
-def test_the_data_set_digest_leaves_file_meta_aside(tmp_path: Path) -> None:
+def test_the_data_set_digest_leaves_file_meta_aside(tmp_path: Path, read_object: Read) -> None:
     ds = film()
     first = read_object(save(ds, tmp_path / "a.dcm", calling="A"))
     second = read_object(save(ds, tmp_path / "b.dcm", calling="LONGER_NAME"))
@@ -43,7 +58,7 @@ def test_the_data_set_digest_leaves_file_meta_aside(tmp_path: Path) -> None:
     assert first.sha256 != second.sha256
 
 
-def test_an_object_cut_short_keeps_its_identity(tmp_path: Path) -> None:
+def test_an_object_cut_short_keeps_its_identity(tmp_path: Path, read_object: Read) -> None:
     ds = film()
     path = save(ds, tmp_path / "a.dcm")
     path.write_bytes(path.read_bytes()[:700])
@@ -52,7 +67,7 @@ def test_an_object_cut_short_keeps_its_identity(tmp_path: Path) -> None:
     assert not stored.has_pixels
 
 
-def test_a_data_set_that_is_none_says_so(tmp_path: Path) -> None:
+def test_a_data_set_that_is_none_says_so(tmp_path: Path, read_object: Read) -> None:
     path = tmp_path / "a.dcm"
     path.write_bytes(prefix(ExplicitVRLittleEndian) + b"<html><body>not found</body></html>" * 20)
     assert "Explicit VR Little Endian" in read_object(path).defect
@@ -60,54 +75,52 @@ def test_a_data_set_that_is_none_says_so(tmp_path: Path) -> None:
     assert read_object(path).defect == "the data set is empty"
 
 
-def test_a_deflated_bomb_costs_no_more_than_the_limit(tmp_path: Path) -> None:
+def test_a_deflated_bomb_costs_no_more_than_the_limit(tmp_path: Path, read_object: Read) -> None:
     path = tmp_path / "a.dcm"
     deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     bomb = b"".join(deflater.compress(b"\0" * (1 << 20)) for _ in range(512)) + deflater.flush()
     path.write_bytes(prefix(DeflatedExplicitVRLittleEndian) + bomb)
-    tracemalloc.start()
     stored = read_object(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
     assert stored.defect
-    assert peak < 4 * HEADER_LIMIT
 
 
-def test_deep_nesting_is_a_defect_not_a_crash(tmp_path: Path) -> None:
+def test_deep_nesting_is_a_defect_not_a_crash(tmp_path: Path, read_object: Read) -> None:
     path = tmp_path / "a.dcm"
     level = bytes.fromhex("08 00 40 11") + b"SQ\0\0\xff\xff\xff\xff" + bytes.fromhex("fe ff 00 e0 ff ff ff ff")
     path.write_bytes(prefix(ExplicitVRLittleEndian) + level * 20_000)
     assert "RecursionError" in read_object(path).defect
 
 
-def test_a_header_without_end_is_given_up(tmp_path: Path) -> None:
+def test_a_header_without_end_is_given_up(tmp_path: Path, read_object: Read) -> None:
     path = tmp_path / "a.dcm"
     path.write_bytes(prefix(ImplicitVRLittleEndian) + b"\0" * (4 << 20))
     assert "more than 20000 elements" in read_object(path).defect
     start = bytes.fromhex("08 00 40 11 ff ff ff ff fe ff 00 e0 ff ff ff ff")
     path.write_bytes(prefix(ImplicitVRLittleEndian) + start + b"\0" * (HEADER_LIMIT + 64))
+    assert "more than 500000 elements" in read_object(path).defect
+    long_value = bytes.fromhex("08 00 50 00") + (1 << 19).to_bytes(4, "little") + b"1" * (1 << 19)
+    path.write_bytes(prefix(ImplicitVRLittleEndian) + start + long_value * 20)
     assert "longer than 8 MiB" in read_object(path).defect
 
 
-def test_a_file_that_the_listener_did_not_write(tmp_path: Path) -> None:
+def test_a_file_that_the_listener_did_not_write(tmp_path: Path, read_object: Read) -> None:
     path = tmp_path / "x.dcm"
     path.write_bytes(b"hello")
     assert "not written by the listener" in read_object(path).defect
-    with pytest.raises(UnreadableObject):
-        read_header(path)
 
 
 def test_text_is_one_clean_line() -> None:
     ds = Dataset()
     ds.add(DataElement("StudyDescription", "LO", "two\r\nlines\0 " + "x" * 5000, validation_mode=IGNORE))
-    assert text(ds, "StudyDescription").startswith("twolines xxx")
-    assert len(text(ds, "StudyDescription")) == 1024
-    assert text(ds, "PatientName") == ""
+    header = header_texts(ds)
+    assert text(header, "StudyDescription").startswith("twolines xxx")
+    assert len(text(header, "StudyDescription")) == 1024
+    assert text(header, "PatientName") == ""
 
 
 @pytest.mark.real_scans
 @pytest.mark.filterwarnings("ignore")  # pydicom's remarks about the files, as this test takes them apart
-def test_every_awkward_file_is_read_or_has_a_defect(scans: Path, tmp_path: Path) -> None:
+def test_every_awkward_file_is_read_or_has_a_defect_of_its_own(scans: Path, tmp_path: Path, read_object: Read) -> None:
     files = sorted((scans / "dicom" / "files").iterdir())
     assert len(files) > 100
     for file in files:
@@ -120,10 +133,11 @@ def test_every_awkward_file_is_read_or_has_a_defect(scans: Path, tmp_path: Path)
         path = tmp_path / "a.dcm"
         path.write_bytes(prefix(syntax) + data[start:])
         stored = read_object(path)
-        assert stored.defect or len(stored.header), file.name
+        assert stored.sop_instance_uid == "1.2.3.4"
+        assert "process" not in stored.defect, file.name
 
 
-def test_a_data_set_that_begins_like_file_meta_stays_the_senders(tmp_path: Path) -> None:
+def test_a_data_set_that_begins_like_file_meta_stays_the_senders(tmp_path: Path, read_object: Read) -> None:
     ours = prefix(ExplicitVRLittleEndian, sop_instance="1.2.3")
     theirs = bytes.fromhex("02001000") + b"UI\x12\x001.2.840.10008.1.2\0" + bytes.fromhex("08006000") + b"CS\x02\0CT"
     path = tmp_path / "a.dcm"

@@ -3,6 +3,7 @@
 import pytest
 from pydicom.dataset import Dataset
 
+from tests.support.objects import header_texts
 from worker.intake.image_plane import image_plane
 
 
@@ -25,12 +26,12 @@ def test_the_plane(cosines: list[float] | None, plane: str) -> None:
     header = Dataset()
     if cosines is not None:
         header.ImageOrientationPatient = cosines
-    assert image_plane(header) == plane
+    assert image_plane(header_texts(header)) == plane
 
 
 def test_what_is_no_number_says_nothing() -> None:
     header = Dataset()
     header.add_new("ImageOrientationPatient", "LO", ["left", "0", "0", "0", "1", "0"])
-    assert image_plane(header) == ""
+    assert image_plane(header_texts(header)) == ""
     header.add_new("ImageOrientationPatient", "LO", ["nan", "0", "0", "0", "1", "0"])
-    assert image_plane(header) == ""
+    assert image_plane(header_texts(header)) == ""

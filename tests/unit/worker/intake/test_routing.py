@@ -5,18 +5,20 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
+from tests.support.objects import header_texts
 from worker.config import Route
+from worker.intake.header_text import Header
 from worker.intake.routing import Router
 
 FILM = "chest_xray_triage@1.1.0"
 ROUTER = Router((), {"chest_xray_triage": ["1.0.0", "1.1.0"]})
 
 
-def header(**attributes: Any) -> Dataset:
+def header(**said: Any) -> Header:
     ds = Dataset()
-    for keyword, value in attributes.items():
+    for keyword, value in said.items():
         setattr(ds, keyword, value)
-    return ds
+    return header_texts(ds)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class Settings(TlsRules, AuditSettings, LoginSettings):
 
     @field_validator("commitment_from", mode="before")
     @classmethod
-    def _ae_list(cls, value: Any) -> Any:
+    def _split_asked(cls, value: Any) -> Any:
         return split_commas(value)
 
     @field_validator("pacs", "commitment_peers", mode="before")

@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+import ssl
 import threading
 from typing import Protocol
 
@@ -149,11 +150,18 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
             associations_refused.labels(reason=error.kind).inc()
             self.log.warning("tls_failed", why=str(error), fix=error.fix)
             return None
-        shown = wrapped.getpeercert(binary_form=True)
-        self._certificate_names = names_of(shown) if shown else ()
-        subject = self._certificate_names[0] if shown else None
-        self.log = self.log.bind(tls=wrapped.version(), certificate=subject)
+        self._certificate_names = self._shown_by(wrapped)
+        self.log = self.log.bind(tls=wrapped.version(), certificate=next(iter(self._certificate_names), None))
         return wrapped
+
+    def _shown_by(self, connection: ssl.SSLSocket) -> tuple[str, ...]:
+        """Return the names of the peer's certificate; none where it showed none, or one that names nobody."""
+        shown = connection.getpeercert(binary_form=True)
+        try:
+            return names_of(shown) if shown else ()
+        except ValueError as error:
+            self.log.warning("certificate_unreadable", error=str(error), fix="have it issued again, in conforming form")
+            return ()
 
     def _converse(self) -> None:
         self.dul.start()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from worker.config import Credentials
 from worker.errors import HandshakeFailed, SettingsError
 from worker.logs import get_logger
+from worker.metrics import certificate_expiry_timestamp
 from worker.tls import WARN_DAYS, inspect, server_context
 
 log = get_logger(__name__)
@@ -116,6 +117,7 @@ class ServerTls:
         ours = inspect(self._credentials)
         facts = {"subject": ours.subject, "not_after": ours.not_after.isoformat(), "days_left": ours.days_left}
         log.info("certificate_in_force", **facts)
+        certificate_expiry_timestamp.labels(service="listener").set(ours.not_after.timestamp())
         if ours.days_left < WARN_DAYS:
             log.warning("certificate_ends_soon", **facts, fix="renew it, then send SIGHUP: nothing is interrupted")
         return context

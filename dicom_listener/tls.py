@@ -62,6 +62,8 @@ class ServerTls:
 
     def __init__(self, credentials: Credentials, *, verify_peer: bool) -> None:
         self._credentials, self._verify_peer = credentials, verify_peer
+        if not verify_peer:
+            log.warning("callers_show_no_certificate", fix="set FIRSTREAD_TLS_VERIFY_PEER to true where they can")
         self._context = self._read()
 
     def reload(self) -> bool:

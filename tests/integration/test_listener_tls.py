@@ -246,18 +246,19 @@ def reload(listener: ListenerProcess, event: str, count: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.peer("storescu")
-def test_a_plain_port_has_to_be_asked_for(tmp_path: Path, server: Credentials, file: Path) -> None:
+def test_a_plain_port_has_to_be_asked_for(tmp_path: Path, server: Credentials) -> None:
     with ListenerProcess(tmp_path / "data", credentials=server, dicom_plain_port=0) as listener:
         assert works(listener)
         with RawAssociation(listener.host, listener.plain_port, CONTEXTS) as plain:
             assert plain.store(CT_IMAGE_STORAGE, "1.2.4", b"data") == 0x0000
+        assert listener.events("any_calling_ae_is_served")
         assert listener.stop() == 0
 
 
 def test_senders_without_a_certificate_may_be_let_in(tmp_path: Path, server: Credentials) -> None:
     with ListenerProcess(tmp_path / "data", credentials=server, tls_verify_peer=False) as listener:
         assert works(listener, tls=certificates.client(server, show=False))
+        assert listener.events("callers_show_no_certificate")
         assert listener.stop() == 0
 
 
@@ -272,7 +273,7 @@ def test_a_drain_does_not_wait_for_handshakes(tmp_path: Path, server: Credential
 
 
 def test_what_is_wrong_with_a_certificate_is_said_at_the_start(tmp_path: Path, authority: Authority) -> None:
-    expired = authority.expired("firstread")
+    expired = authority.expired("ended")
     done = ListenerProcess(tmp_path / "data", **certificates.settings(expired)).run()
     assert done.returncode == 2
     assert f"FIRSTREAD_TLS_CERTIFICATE={expired.certificate}: expired on" in done.stderr
@@ -280,16 +281,12 @@ def test_what_is_wrong_with_a_certificate_is_said_at_the_start(tmp_path: Path, a
 
 
 def test_a_certificate_with_the_wrong_subject_is_rejected(
-    tmp_path: Path, authority: Authority, server: Credentials
+    tmp_path: Path, authority: Authority, server: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = tmp_path / "firstread.toml"
     rules.write_text('[[caller]]\nae_title = "CT1"\naddresses = "127.0.0.0/8"\ncertificate = "CN=ct1*"\n')
-    os.environ["FIRSTREAD_CONFIG"] = str(rules)
-    try:
-        listener = ListenerProcess(tmp_path / "data", credentials=server)
-    finally:
-        del os.environ["FIRSTREAD_CONFIG"]
-    with listener:
+    monkeypatch.setenv("FIRSTREAD_CONFIG", str(rules))
+    with ListenerProcess(tmp_path / "data", credentials=server) as listener:
         assert works(listener, calling="CT1", tls=certificates.client(authority.issue("ct1")))
         with pytest.raises(AssociationRejected) as rejected:
             works(listener, calling="CT1", tls=certificates.client(authority.issue("mr2")))

@@ -86,6 +86,8 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.number = next(_numbers)
         self.calling_ae = ""
         self.called_ae = ""
+        self.opened = False
+        """Whether the upper layer is set up: before that there is nothing to abort, and a handshake ends by itself."""
         self.log = get_logger(__name__).bind(association=self.number, peer=f"{peer[0]}:{peer[1]}")
         self.name = f"AcceptorThread-{self.number}"  # pynetdicom finds the associations of a server by this
         self._server = server
@@ -109,13 +111,12 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.acceptor.maximum_length = MAX_PDU_LENGTH
         self.acceptor.implementation_class_uid = self.ae.implementation_class_uid
         self.acceptor.implementation_version_name = self.ae.implementation_version_name
+        self.opened = True
 
     @property
     def quiet_seconds(self) -> float:
         """How long nothing has come from the peer; 0 while a message is half received."""
-        if not isinstance(self.dul, ReceivingDul) or self.dimse.busy:
-            return 0.0
-        return float(self.network_timeout - self.dul.idle_seconds_left)
+        return 0.0 if self.dimse.busy else float(self.network_timeout - self.dul.idle_seconds_left)
 
     def context(self, context_id: int) -> PresentationContext | None:
         """Return an accepted presentation context."""

@@ -264,7 +264,7 @@ class Listener:
         deadline = time.monotonic() + seconds
         while associations := self._associations():
             late = time.monotonic() > deadline
-            for association in associations:
+            for association in filter(lambda association: association.opened, associations):
                 if late or association.quiet_seconds > min(QUIET_SECONDS, seconds):
                     association.abort(block=False)
             if time.monotonic() > deadline + QUIET_SECONDS:

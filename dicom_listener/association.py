@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+import ssl
 import threading
 from typing import Protocol
 
@@ -85,6 +86,8 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.number = next(_numbers)
         self.calling_ae = ""
         self.called_ae = ""
+        self.opened = False
+        """Whether the upper layer is set up: before that there is nothing to abort, and a handshake ends by itself."""
         self.log = get_logger(__name__).bind(association=self.number, peer=f"{peer[0]}:{peer[1]}")
         self.name = f"AcceptorThread-{self.number}"  # pynetdicom finds the associations of a server by this
         self._server = server
@@ -108,13 +111,12 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.acceptor.maximum_length = MAX_PDU_LENGTH
         self.acceptor.implementation_class_uid = self.ae.implementation_class_uid
         self.acceptor.implementation_version_name = self.ae.implementation_version_name
+        self.opened = True
 
     @property
     def quiet_seconds(self) -> float:
         """How long nothing has come from the peer; 0 while a message is half received."""
-        if not isinstance(self.dul, ReceivingDul) or self.dimse.busy:
-            return 0.0
-        return float(self.network_timeout - self.dul.idle_seconds_left)
+        return 0.0 if self.dimse.busy else float(self.network_timeout - self.dul.idle_seconds_left)
 
     def context(self, context_id: int) -> PresentationContext | None:
         """Return an accepted presentation context."""
@@ -149,11 +151,18 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
             associations_refused.labels(reason=error.kind).inc()
             self.log.warning("tls_failed", why=str(error), fix=error.fix)
             return None
-        shown = wrapped.getpeercert(binary_form=True)
-        self._certificate_names = names_of(shown) if shown else ()
-        subject = self._certificate_names[0] if shown else None
-        self.log = self.log.bind(tls=wrapped.version(), certificate=subject)
+        self._certificate_names = self._shown_by(wrapped)
+        self.log = self.log.bind(tls=wrapped.version(), certificate=next(iter(self._certificate_names), None))
         return wrapped
+
+    def _shown_by(self, connection: ssl.SSLSocket) -> tuple[str, ...]:
+        """Return the names of the peer's certificate; none where it showed none, or one that names nobody."""
+        shown = connection.getpeercert(binary_form=True)
+        try:
+            return names_of(shown) if shown else ()
+        except ValueError as error:
+            self.log.warning("certificate_unreadable", error=str(error), fix="have it issued again, in conforming form")
+            return ()
 
     def _converse(self) -> None:
         self.dul.start()

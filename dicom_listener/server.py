@@ -199,6 +199,8 @@ class Listener:
         ae.require_called_aet = require_called_ae
         if not callers:
             log.warning("any_calling_ae_is_served", fix="list the senders' AE titles in FIRSTREAD_CALLING_AES")
+        if plain_port is not None and not all(caller.addresses or caller.certificate for caller in callers):
+            log.warning("plain_port_asks_for_a_title_alone", fix="give those that call it an address: AE@ADDRESS")
         shared = Shared(
             handlers=Handlers(spool, max_object_bytes=max_object_bytes),
             admission=Admission(callers),
@@ -262,7 +264,7 @@ class Listener:
         deadline = time.monotonic() + seconds
         while associations := self._associations():
             late = time.monotonic() > deadline
-            for association in associations:
+            for association in filter(lambda association: association.opened, associations):
                 if late or association.quiet_seconds > min(QUIET_SECONDS, seconds):
                     association.abort(block=False)
             if time.monotonic() > deadline + QUIET_SECONDS:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from worker.config import Credentials
 from worker.errors import HandshakeFailed, SettingsError
 from worker.logs import get_logger
+from worker.metrics import certificate_expiry_timestamp
 from worker.tls import WARN_DAYS, inspect, server_context
 
 log = get_logger(__name__)
@@ -61,6 +62,8 @@ class ServerTls:
 
     def __init__(self, credentials: Credentials, *, verify_peer: bool) -> None:
         self._credentials, self._verify_peer = credentials, verify_peer
+        if not verify_peer:
+            log.warning("callers_show_no_certificate", fix="set FIRSTREAD_TLS_VERIFY_PEER to true where they can")
         self._context = self._read()
 
     def reload(self) -> bool:
@@ -116,6 +119,7 @@ class ServerTls:
         ours = inspect(self._credentials)
         facts = {"subject": ours.subject, "not_after": ours.not_after.isoformat(), "days_left": ours.days_left}
         log.info("certificate_in_force", **facts)
+        certificate_expiry_timestamp.labels(service="listener").set(ours.not_after.timestamp())
         if ours.days_left < WARN_DAYS:
             log.warning("certificate_ends_soon", **facts, fix="renew it, then send SIGHUP: nothing is interrupted")
         return context

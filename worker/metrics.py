@@ -26,6 +26,12 @@ associations_refused = Counter(
     "Callers that were not served: address, tls, certificate, calling_ae, called_ae, limit, stopping, other.",
     ["reason"],
 )
+certificate_expiry_timestamp = Gauge(
+    "firstread_certificate_expiry_timestamp_seconds",
+    "When the TLS certificate that a service shows ends, Unix time.",
+    ["service"],
+    multiprocess_mode="livemostrecent",
+)
 work_pending = Gauge(
     "firstread_work_pending", "Owed work not yet done.", ["kind", "model"], multiprocess_mode="livemostrecent"
 )

@@ -81,3 +81,12 @@ def test_other_refusals_are_counted_too(tmp_path: Path) -> None:
     ):
         calls(listener, "CT1")
     assert (counted("called_ae"), counted("limit")) == (before[0] + 1, before[1] + 1)
+
+
+@pytest.mark.parametrize(("caller", "warned"), [("CT1", True), ("CT1@127.0.0.1", False)])
+def test_a_plain_port_beside_tls_wants_addresses(tmp_path: Path, caller: str, warned: bool) -> None:
+    with serving(tmp_path, Caller.parse(caller), plain_port=0) as (listener, told):
+        with RawAssociation("127.0.0.1", listener.plain_port or 0, CONTEXTS, calling="CT1") as association:
+            assert association.store(CT_IMAGE_STORAGE, "1.2.3", b"data") == 0x0000
+        assert calls(listener, "CT1") == 0x0000
+    assert ("plain_port_asks_for_a_title_alone" in {line["event"] for line in told}) is warned

@@ -4,9 +4,11 @@ import contextlib
 import os
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -26,6 +28,7 @@ from tests.support.raw_store import (
     store_request,
 )
 from tests.support.spooled import data_set
+from worker.config import Credentials
 from worker.intake.spool import Spool
 
 CONTEXTS = [(CT_IMAGE_STORAGE, [EXPLICIT_VR_LITTLE_ENDIAN])]
@@ -146,26 +149,40 @@ def test_a_handshake_has_its_time_limit_however_its_bytes_are_spread(
     ]
 
 
+@contextlib.contextmanager
+def over_tls(spool: Spool, credentials: Credentials) -> Iterator[tuple[Listener, list[Any]]]:
+    """A listener that waits as long as it does in earnest, and what it tells."""
+    limits = {"max_associations": 4, "max_object_bytes": 1 << 20}
+    tls = ServerTls(credentials, verify_peer=True)
+    with (
+        structlog.testing.capture_logs() as told,
+        Listener(spool, ae_title="FIRSTREAD", host="127.0.0.1", port=0, tls=tls, **limits) as listener,
+    ):
+        yield listener, told
+
+
 def test_part_of_a_tls_record_keeps_nothing_from_ending(spool: Spool, tmp_path: Path) -> None:
     credentials = Authority(tmp_path / "ca").issue("both")
-    with structlog.testing.capture_logs() as told:
-        listener = Listener(
-            spool,
-            ae_title="FIRSTREAD",
-            host="127.0.0.1",
-            port=0,
-            max_associations=4,
-            max_object_bytes=1 << 20,
-            tls=ServerTls(credentials, verify_peer=True),
-        )
-        with listener:
-            association = RawAssociation(*listener.address, CONTEXTS, tls=certificates.client(credentials))
-            association.negotiate()
-            below = socket.socket(fileno=os.dup(association.socket.fileno()))
-            below.sendall(b"\x17\x03\x03\x40\x00" + bytes(100))  # the beginning of a record of 16 KiB
-            time.sleep(0.3)
-        below.close()
-        association.socket.close()
+    with over_tls(spool, credentials) as (listener, told):
+        association = RawAssociation(*listener.address, CONTEXTS, tls=certificates.client(credentials))
+        association.negotiate()
+        below = socket.socket(fileno=os.dup(association.socket.fileno()))
+        below.sendall(b"\x17\x03\x03\x40\x00" + bytes(100))  # the beginning of a record of 16 KiB
+        time.sleep(0.3)
+    below.close()
+    association.socket.close()
+    assert "associations_cut_off" not in {line["event"] for line in told}
+
+
+def test_a_handshake_under_way_keeps_nothing_from_ending(spool: Spool, tmp_path: Path) -> None:
+    with (
+        over_tls(spool, Authority(tmp_path / "ca").issue("firstread")) as (listener, told),
+        socket.create_connection(listener.address) as silent,
+    ):
+        silent.sendall(b"\x16\x03\x01")
+        wait_for(lambda: any(thread.name.startswith("AcceptorThread") for thread in threading.enumerate()))
+        listener.drain(0)
+        assert [line["event"] for line in told if line["event"] == "tls_failed"]
     assert "associations_cut_off" not in {line["event"] for line in told}
 
 

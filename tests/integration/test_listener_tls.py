@@ -84,6 +84,15 @@ def refused(listener: ListenerProcess, reason: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+def failure(listener: ListenerProcess, before: int) -> dict[str, object]:
+    """The next line on a handshake that failed: it may come after the peer has noticed."""
+    deadline = time.monotonic() + 20
+    while len(found := listener.events("tls_failed")) <= before:
+        assert time.monotonic() < deadline, listener.log.read_text()
+        time.sleep(0.02)
+    return found[before]
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return save(film(), tmp_path / "object.dcm")
@@ -95,7 +104,7 @@ def test_dcmtk_stores_with_the_right_certificate(listener: ListenerProcess, send
     done = storescu(listener, file, *certificates.dcmtk(sender))
     assert done.returncode == 0, done.stderr
     assert len(listener.arrivals()) == before + 1
-    accepted = listener.events("association_accepted")[-1]
+    (accepted,) = [line for line in listener.events("association_accepted") if line["calling_ae"] == "STORESCU"]
     assert accepted["tls"] in {"TLSv1.2", "TLSv1.3"}
     assert accepted["certificate"].startswith("CN=ct1")
 
@@ -114,6 +123,7 @@ def test_dcmtk_is_refused_with_any_other(
     listener: ListenerProcess, authority: Authority, tmp_path: Path, file: Path, which: str, says: str, reason: str
 ) -> None:
     before, counted = listener.arrivals(), refused(listener, reason)
+    told_before = len(listener.events("tls_failed"))
     match which:
         case "of another CA":
             stranger = Authority(tmp_path / "other").issue("stranger")
@@ -127,8 +137,8 @@ def test_dcmtk_is_refused_with_any_other(
             options = []
     assert storescu(listener, file, *options).returncode != 0
     assert listener.arrivals() == before
-    told = listener.events("tls_failed")[-1]
-    assert says in told["why"]
+    told = failure(listener, told_before)
+    assert says in str(told["why"])
     assert told["fix"]
     assert refused(listener, reason) == counted + 1
 
@@ -144,9 +154,10 @@ def test_old_versions_and_weak_suites_are_refused(
     if offer == ["-tls1_1"]:
         command += ["-cipher", "ALL:@SECLEVEL=0"]
     files = ["-cert", str(sender.certificate), "-key", str(sender.key)]
+    before = len(listener.events("tls_failed"))
     done = subprocess.run([*command, *files], input="", capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode != 0
-    assert "no version or suite" in listener.events("tls_failed")[-1]["why"]
+    assert "no version or suite" in str(failure(listener, before)["why"])
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -182,7 +193,7 @@ def test_silent_and_slow_peers_hold_nobody_up(listener: ListenerProcess) -> None
         for _ in range(3):
             begun = time.monotonic()
             assert works(listener)
-            assert time.monotonic() - begun < 2
+            assert time.monotonic() - begun < 8, "a handshake that is waited for takes ten seconds"
 
 
 def test_peers_that_fail_leave_no_descriptor_and_no_thread(listener: ListenerProcess) -> None:
@@ -246,33 +257,24 @@ def reload(listener: ListenerProcess, event: str, count: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.peer("storescu")
-def test_a_plain_port_has_to_be_asked_for(tmp_path: Path, server: Credentials, file: Path) -> None:
+def test_a_plain_port_has_to_be_asked_for(tmp_path: Path, server: Credentials) -> None:
     with ListenerProcess(tmp_path / "data", credentials=server, dicom_plain_port=0) as listener:
         assert works(listener)
         with RawAssociation(listener.host, listener.plain_port, CONTEXTS) as plain:
             assert plain.store(CT_IMAGE_STORAGE, "1.2.4", b"data") == 0x0000
+        assert listener.events("any_calling_ae_is_served")
         assert listener.stop() == 0
 
 
 def test_senders_without_a_certificate_may_be_let_in(tmp_path: Path, server: Credentials) -> None:
     with ListenerProcess(tmp_path / "data", credentials=server, tls_verify_peer=False) as listener:
         assert works(listener, tls=certificates.client(server, show=False))
+        assert listener.events("callers_show_no_certificate")
         assert listener.stop() == 0
 
 
-def test_a_drain_does_not_wait_for_handshakes(tmp_path: Path, server: Credentials) -> None:
-    with ListenerProcess(tmp_path / "data", credentials=server) as listener:
-        with socket.create_connection((listener.host, listener.port)) as silent:
-            silent.sendall(b"\x16\x03\x01")
-            assert works(listener)
-            begun = time.monotonic()
-            assert listener.stop() == 0
-        assert time.monotonic() - begun < 8
-
-
 def test_what_is_wrong_with_a_certificate_is_said_at_the_start(tmp_path: Path, authority: Authority) -> None:
-    expired = authority.expired("firstread")
+    expired = authority.expired("ended")
     done = ListenerProcess(tmp_path / "data", **certificates.settings(expired)).run()
     assert done.returncode == 2
     assert f"FIRSTREAD_TLS_CERTIFICATE={expired.certificate}: expired on" in done.stderr
@@ -280,22 +282,18 @@ def test_what_is_wrong_with_a_certificate_is_said_at_the_start(tmp_path: Path, a
 
 
 def test_a_certificate_with_the_wrong_subject_is_rejected(
-    tmp_path: Path, authority: Authority, server: Credentials
+    tmp_path: Path, authority: Authority, server: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = tmp_path / "firstread.toml"
     rules.write_text('[[caller]]\nae_title = "CT1"\naddresses = "127.0.0.0/8"\ncertificate = "CN=ct1*"\n')
-    os.environ["FIRSTREAD_CONFIG"] = str(rules)
-    try:
-        listener = ListenerProcess(tmp_path / "data", credentials=server)
-    finally:
-        del os.environ["FIRSTREAD_CONFIG"]
-    with listener:
+    monkeypatch.setenv("FIRSTREAD_CONFIG", str(rules))
+    with ListenerProcess(tmp_path / "data", credentials=server) as listener:
         assert works(listener, calling="CT1", tls=certificates.client(authority.issue("ct1")))
         with pytest.raises(AssociationRejected) as rejected:
             works(listener, calling="CT1", tls=certificates.client(authority.issue("mr2")))
         assert listener.stop() == 0
     assert (rejected.value.result, rejected.value.source, rejected.value.reason) == (1, 1, 3)
-    told = listener.events("association_rejected")[-1]
+    (told,) = listener.events("association_rejected")
     assert told["objection"] == "certificate"
     assert told["certificate"].startswith("CN=mr2")
     assert "[[caller]]" in told["fix"]

@@ -13,7 +13,9 @@ PACS = Peer(ae_title="STANDIN", host="127.0.0.1", port=4242)
 
 
 def test_the_callers_settings_do_not_reach_the_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "firstread.toml").write_text('pacs = "REAL@192.0.2.1:104"\ncalling_aes = "MODALITY"\n')
+    (tmp_path / "firstread.toml").write_text(
+        'pacs = "REAL@192.0.2.1:104"\ncalling_aes = "MODALITY"\n[[caller]]\ncertificate = "CN=ct1"\n'
+    )
     monkeypatch.chdir(tmp_path)
     for name, value in {
         "FIRSTREAD_PACS": "REAL@192.0.2.1:104",
@@ -21,6 +23,10 @@ def test_the_callers_settings_do_not_reach_the_services(tmp_path: Path, monkeypa
         "FIRSTREAD_BROKER_URL": "redis://real:6379/0",
         "FIRSTREAD_DATA_DIR": "/srv/firstread",
         "FIRSTREAD_DICOM_HOST": "0.0.0.0",
+        "FIRSTREAD_DICOM_PLAIN_PORT": "11112",
+        "FIRSTREAD_TLS_CERTIFICATE": "/etc/firstread/firstread.crt",
+        "FIRSTREAD_TLS_KEY": "/etc/firstread/firstread.key",
+        "FIRSTREAD_TLS_CA": "/etc/firstread/ca.pem",
         "FIRSTREAD_MODELS_DIR": str(tmp_path / "models"),
         "OTHER": "kept",
     }.items():
@@ -33,7 +39,12 @@ def test_the_callers_settings_do_not_reach_the_services(tmp_path: Path, monkeypa
         monkeypatch.setenv(name, value)
     theirs = load_settings()
     assert theirs.pacs == (PACS,)
-    assert theirs.calling_aes == ()
+    assert theirs.callers == ()
+    assert (
+        (theirs.tls_certificate, theirs.dicom_plain_port)
+        == (ours.tls_certificate, ours.dicom_plain_port)
+        == (None, None)
+    )
     assert theirs.broker_url == ours.broker_url == ""
     assert theirs.dicom_host == theirs.web_host == "127.0.0.1"
     assert theirs.database_url == f"sqlite:///{tmp_path / 'firstread.db'}"

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.support.backups import Told, accounted, back_up, look, restore_to, work_off
 from tests.support.disks import small_disk_at
 from tests.support.fakes import make_pipeline
 from tests.support.objects import film, spool_object
-from worker.backup import create, snapshot
+from worker.backup import create, snapshot, tables
 from worker.backup.layout import MANIFEST
 from worker.database import Database
 from worker.errors import BackupError
@@ -137,6 +138,22 @@ def test_what_is_accepted_meanwhile_is_put_back_among_the_arrivals(
     work_off(restored)
     restored.database.dispose()
     assert accounted(url, tmp_path / "restored")["complete"] == 4
+
+
+def test_the_rows_are_those_of_one_moment(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = tables.write
+
+    def write_and_go_on(connection: sa.Connection, table: sa.Table, path: Path) -> int:
+        count = write(connection, table, path)
+        spool_object(pipeline.spool, film())
+        work_off(pipeline)
+        return count
+
+    monkeypatch.setattr(tables, "write", write_and_go_on)
+    manifest = back_up(pipeline, tmp_path / "backup")
+    assert {manifest.tables[name] for name in ("study", "series", "instance", "prediction", "report")} == {3}
+    assert manifest.audit["events"] == manifest.tables["audit_event"] == 9
+    assert manifest.registered == 3
 
 
 def test_backups_under_load_are_each_consistent(pipeline: Pipeline, tmp_path: Path) -> None:

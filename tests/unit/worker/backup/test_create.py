@@ -54,6 +54,8 @@ def test_everything_is_in_it_and_nobody_else_reads_it(pipeline: Pipeline, tmp_pa
     carried = tmp_path / "data" / "spool" / "commitments"
     carried.mkdir()
     (carried / "1.json").write_text("{}")
+    (tmp_path / "data" / "audit").mkdir()
+    (tmp_path / "data" / "audit" / "anchors.jsonl").write_text("anchored\n")
     target = tmp_path / "backup"
     told = Told()
     manifest = back_up(pipeline, target, told)
@@ -63,6 +65,10 @@ def test_everything_is_in_it_and_nobody_else_reads_it(pipeline: Pipeline, tmp_pa
     assert manifest.audit["events"] == manifest.audit["last_id"] == manifest.tables["audit_event"]
     assert look(target).whole
     assert (target / manifest.run_dir / "carried/spool/commitments/1.json").read_text() == "{}"
+    assert (target / manifest.run_dir / "carried/audit/anchors.jsonl").read_text() == "anchored\n"
+    restore_to(f"sqlite:///{tmp_path}/restored/firstread.db", tmp_path / "restored", target)
+    assert (tmp_path / "restored/spool/commitments/1.json").read_text() == "{}"
+    assert (tmp_path / "restored/audit/anchors.jsonl").read_text() == "anchored\n"
     for path in (target, *target.rglob("*")):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
     done = subprocess.run(

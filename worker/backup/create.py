@@ -49,6 +49,8 @@ CARRIED_FROM = ("spool", "audit")
 what waits in the spool and is no object. Copied before the rows are read, so that an anchor never promises more than
 the chain holds, and what is registered and removed meanwhile is in the rows."""
 _OBJECT_DIRS = ("spool/incoming/", "spool/stored/")
+_OURS = (f"{OBJECTS}/", f"{REPORTS}/", f"{RUNS}/", UNFINISHED, f".{UNFINISHED}", f".{MANIFEST}")
+"""What a run may remove of a target; what somebody else has put beside it is named by `verify` and left alone."""
 _IDS_AT_ONCE = 500
 
 
@@ -287,7 +289,7 @@ def _tidy(target: Path, digests: Mapping[str, str], manifest: Manifest) -> None:
     """Remove what no longer belongs to the backup: earlier runs, removed bytes, what a run that was cut short left."""
     keep = {MANIFEST, LOCK, f"{manifest.run_dir}/{LISTING}", *digests}
     for name in list(files_below(target)):
-        if name not in keep and name.startswith((UNFINISHED, f"{OBJECTS}/", f"{REPORTS}/", f"{RUNS}/", ".")):
+        if name not in keep and name.startswith(_OURS):
             (target / name).unlink()
     for run in (target / RUNS).iterdir():
         if run.name != manifest.run:

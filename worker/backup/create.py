@@ -1,9 +1,9 @@
 """Making a backup while everything runs.
 
-First the rows of one moment, then the files. So every row has its bytes in the backup, and what was accepted meanwhile
-is in it whole, as an arrival without a row, or not at all: objects that the rows do not know are put back among the
-arrivals, and intake registers them after a restore. Files never change once they have their name; what an earlier run
-has copied and its listing still names is not copied again.
+First the rows of one moment, then the objects and reports. So every row has its bytes in the backup, and what was
+accepted meanwhile is in it whole, as an arrival without a row, or not at all: objects that the rows do not know are put
+back among the arrivals, and intake registers them after a restore. Files never change once they have their name; what
+an earlier run has copied and its listing still names is not copied again.
 """
 
 import fcntl
@@ -44,9 +44,13 @@ from worker.errors import BackupError, UnreadableSource
 from worker.files import make_private, sync_directory
 from worker.intake.spool import Spool
 
-CARRIED_FROM = ("spool",)
-"""What else of the data directory is carried over as it is: files, and folders with all below, objects aside."""
+CARRIED_FROM = ("spool", "audit")
+"""Folders of the data directory whose other files are carried over as they are: the anchors of the audit chain, and
+what waits in the spool and is no object. Copied before the rows are read, so that an anchor never promises more than
+the chain holds, and what is registered and removed meanwhile is in the rows."""
 _OBJECT_DIRS = ("spool/incoming/", "spool/stored/")
+_OURS = (f"{OBJECTS}/", f"{REPORTS}/", f"{RUNS}/", UNFINISHED, f".{UNFINISHED}", f".{MANIFEST}")
+"""What a run may remove of a target; what somebody else has put beside it is named by `verify` and left alone."""
 _IDS_AT_ONCE = 500
 
 
@@ -124,6 +128,8 @@ def create(
         run = _Run(target, name, Writer(target, told.advance), earlier)
         run.writer.write(target / UNFINISHED, name.encode())
         try:
+            for wanted in list(_carried(run, data_dir)):
+                _take(run, wanted)
             rows = _rows(run, database)
             _fill(run, rows, data_dir, told)
             manifest = _finish(run, rows, database, began=began, release=release, models=models)
@@ -151,7 +157,6 @@ def _fill(run: _Run, rows: snapshot.Snapshot, data_dir: Path, told: Told) -> Non
     for wanted in (
         *_objects(run, rows, Spool(data_dir / "spool")),
         *_reports(run, rows, data_dir / "reports"),
-        *_carried(run, data_dir),
     ):
         if run.has(wanted):
             run.digests[wanted.name] = run.earlier[wanted.name]
@@ -214,9 +219,7 @@ def _reports(run: _Run, rows: snapshot.Snapshot, directory: Path) -> Iterator[Wa
 
 def _carried(run: _Run, data_dir: Path) -> Iterator[Wanted]:
     for start in CARRIED_FROM:
-        root = data_dir / start
-        names = [start] if root.is_file() else [f"{start}/{name}" for name in files_below(root)]
-        for name in names:
+        for name in (f"{start}/{name}" for name in files_below(data_dir / start)):
             size = size_of(data_dir / name)
             if size is not None and not name.startswith(_OBJECT_DIRS) and not name.endswith(".part"):
                 yield Wanted(f"{RUNS}/{run.name}/{CARRIED}/{name}", data_dir / name, size, None)
@@ -286,7 +289,7 @@ def _tidy(target: Path, digests: Mapping[str, str], manifest: Manifest) -> None:
     """Remove what no longer belongs to the backup: earlier runs, removed bytes, what a run that was cut short left."""
     keep = {MANIFEST, LOCK, f"{manifest.run_dir}/{LISTING}", *digests}
     for name in list(files_below(target)):
-        if name not in keep and name.startswith((UNFINISHED, f"{OBJECTS}/", f"{REPORTS}/", f"{RUNS}/", ".")):
+        if name not in keep and name.startswith(_OURS):
             (target / name).unlink()
     for run in (target / RUNS).iterdir():
         if run.name != manifest.run:

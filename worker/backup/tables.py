@@ -61,7 +61,7 @@ def write(connection: Connection, table: sa.Table, path: Path) -> int:
 
 
 def insert(connection: Connection, table: sa.Table, columns: Sequence[str], values: Iterable[Row]) -> int:
-    """Insert rows as `rows` gives them; return how many.
+    """Insert rows as `rows` gives them; return how many. Those that a migration has made are brought to the same.
 
     Raises
     ------
@@ -70,15 +70,32 @@ def insert(connection: Connection, table: sa.Table, columns: Sequence[str], valu
     """
     if unknown := sorted(set(columns) - set(table.columns.keys())):
         raise BackupError(f"table {table.name} of the backup has columns that its schema does not: {unknown}")
+    key = list(table.primary_key.columns)
+    made = {row[: len(key)]: row[len(key) :] for row in map(tuple, connection.execute(sa.select(*key, *table.columns)))}
+    places = [table.columns[name] for name in columns]
     count, iterator = 0, iter(values)
     while part := list(islice(iterator, ROWS_AT_ONCE)):
-        decoded = [
-            {name: _decoded(value, table.columns[name]) for name, value in zip(columns, row, strict=True)}
-            for row in part
-        ]
-        connection.execute(sa.insert(table), decoded)
         count += len(part)
+        decoded = [{c.name: _decoded(value, c) for c, value in zip(places, row, strict=True)} for row in part]
+        if made:  # a migration has put rows there
+            decoded = [row for row in decoded if not _is_there(connection, table, made, row)]
+        if decoded:
+            connection.execute(sa.insert(table), decoded)
     return count
+
+
+def _is_there(
+    connection: Connection, table: sa.Table, made: dict[tuple[Any, ...], tuple[Any, ...]], row: dict[str, Any]
+) -> bool:
+    """Say whether a row of this key was made with the schema; it then gets the values of `row`."""
+    key = list(table.primary_key.columns)
+    found = made.get(tuple(row[column.name] for column in key))
+    if found is None:
+        return False
+    if dict(zip(table.columns.keys(), found, strict=True)) != row:
+        same = (column == row[column.name] for column in key)
+        connection.execute(sa.update(table).where(*same).values(row))
+    return True
 
 
 def read(connection: Connection, table: sa.Table, path: Path) -> int:

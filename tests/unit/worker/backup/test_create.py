@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.support.backups import Told, accounted, back_up, look, restore_to, work_off
 from tests.support.disks import small_disk_at
 from tests.support.fakes import make_pipeline
 from tests.support.objects import film, spool_object
-from worker.backup import create, snapshot
+from worker.backup import create, snapshot, tables
 from worker.backup.layout import MANIFEST
 from worker.database import Database
 from worker.errors import BackupError
@@ -53,6 +54,8 @@ def test_everything_is_in_it_and_nobody_else_reads_it(pipeline: Pipeline, tmp_pa
     carried = tmp_path / "data" / "spool" / "commitments"
     carried.mkdir()
     (carried / "1.json").write_text("{}")
+    (tmp_path / "data" / "audit").mkdir()
+    (tmp_path / "data" / "audit" / "anchors.jsonl").write_text("anchored\n")
     target = tmp_path / "backup"
     told = Told()
     manifest = back_up(pipeline, target, told)
@@ -62,6 +65,10 @@ def test_everything_is_in_it_and_nobody_else_reads_it(pipeline: Pipeline, tmp_pa
     assert manifest.audit["events"] == manifest.audit["last_id"] == manifest.tables["audit_event"]
     assert look(target).whole
     assert (target / manifest.run_dir / "carried/spool/commitments/1.json").read_text() == "{}"
+    assert (target / manifest.run_dir / "carried/audit/anchors.jsonl").read_text() == "anchored\n"
+    restore_to(f"sqlite:///{tmp_path}/restored/firstread.db", tmp_path / "restored", target)
+    assert (tmp_path / "restored/spool/commitments/1.json").read_text() == "{}"
+    assert (tmp_path / "restored/audit/anchors.jsonl").read_text() == "anchored\n"
     for path in (target, *target.rglob("*")):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
     done = subprocess.run(
@@ -137,6 +144,22 @@ def test_what_is_accepted_meanwhile_is_put_back_among_the_arrivals(
     work_off(restored)
     restored.database.dispose()
     assert accounted(url, tmp_path / "restored")["complete"] == 4
+
+
+def test_the_rows_are_those_of_one_moment(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = tables.write
+
+    def write_and_go_on(connection: sa.Connection, table: sa.Table, path: Path) -> int:
+        count = write(connection, table, path)
+        spool_object(pipeline.spool, film())
+        work_off(pipeline)
+        return count
+
+    monkeypatch.setattr(tables, "write", write_and_go_on)
+    manifest = back_up(pipeline, tmp_path / "backup")
+    assert {manifest.tables[name] for name in ("study", "series", "instance", "prediction", "report")} == {3}
+    assert manifest.audit["events"] == manifest.tables["audit_event"] == 9
+    assert manifest.registered == 3
 
 
 def test_backups_under_load_are_each_consistent(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlmodel import col, select
 
 from tests.support.backups import (
     Told,
     accounted,
+    assert_same_but_for_the_restore,
     back_up,
     look,
     restore_to,
-    without_the_restore,
     work_off,
 )
 from tests.support.fakes import MODEL, make_pipeline
@@ -25,7 +26,7 @@ from tests.support.objects import film, spool_object
 from tests.support.schema_fixture import OLDEST, content_of, put_back
 from worker import bootstrap, schema
 from worker.audit.log import GENESIS, digest
-from worker.backup import create, restore
+from worker.backup import create, restore, tables
 from worker.backup.layout import LISTING, MANIFEST, RESTORING
 from worker.config import Peer, load_settings
 from worker.database import AuditEvent, Database, WorkItem, WorkKind, WorkState
@@ -93,7 +94,7 @@ def test_it_all_comes_back_in_the_other_database(
         leased = session.exec(select(WorkItem).where(WorkItem.state == WorkState.LEASED)).one()
         leased.state, leased.lease_until, leased.attempts, leased.token = WorkState.OWED, None, 0, leased.token + 1
     database = Database(elsewhere)
-    assert without_the_restore(content_of(database)) == content_of(pipeline.database)
+    assert_same_but_for_the_restore(content_of(database), content_of(pipeline.database))
     with database.read() as session:
         last = GENESIS
         for event in session.exec(select(AuditEvent).order_by(col(AuditEvent.id))):
@@ -131,10 +132,11 @@ def test_a_backup_of_an_old_schema_is_restored_and_migrated(database_url: str, e
     restored = restore_to(elsewhere, tmp_path / "restored", tmp_path / "backup")
     assert (restored.schema_before, restored.schema) == (OLDEST, schema.newest())
     after = Database(elsewhere)
-    for table, entry in without_the_restore(content_of(after)).items():
+    for table, entry in content_of(after).items():
         if table in before and table != "work_item":
             places = [entry["columns"].index(column) for column in before[table]["columns"]]
-            assert [[row[place] for place in places] for row in entry["rows"]] == before[table]["rows"]
+            kept = [[row[place] for place in places] for row in entry["rows"]]
+            assert kept[: len(before[table]["rows"])] == before[table]["rows"]
     for one in (database, after):
         one.dispose()
 
@@ -171,6 +173,18 @@ def test_only_an_empty_place_is_restored_to(
     inside = tmp_path / "backup" / "inside"
     with pytest.raises(BackupError, match="move the backup elsewhere"):
         restore.restore(f"sqlite:///{inside}/firstread.db", tmp_path, tmp_path / "backup", told=Told())
+
+
+def test_rows_that_a_migration_made_are_brought_to_those_of_the_backup(database_url: str) -> None:
+    database = Database(database_url)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE head (id INTEGER PRIMARY KEY, said TEXT NOT NULL)"))
+        connection.execute(sa.text("INSERT INTO head VALUES (1, 'of the migration'), (2, 'same')"))
+        (table,) = tables.reflected(connection)
+        rows = [[1, "of the backup"], [2, "same"], [3, "new"]]
+        assert tables.insert(connection, table, ["id", "said"], rows) == 3
+        assert list(tables.rows(connection, table)) == rows
+    database.dispose()
 
 
 def damage(target: Path, what: str) -> str:
@@ -230,9 +244,7 @@ def test_a_damaged_manifest_or_listing_is_said(small: Pipeline, tmp_path: Path) 
 
 def test_a_backup_of_a_newer_release_is_refused(small: Pipeline, here: tuple[str, Path], tmp_path: Path) -> None:
     with small.database.write() as session:
-        from sqlalchemy import text
-
-        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        session.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SchemaTooNew):
         back_up(small, tmp_path / "backup")
     with pytest.MonkeyPatch.context() as patch:

@@ -9,15 +9,28 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pydicom
 import pytest
 from sqlmodel import col, select
 
 from tests.support.backups import accounted, work_off
+from tests.support.browser import served
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.objects import film, spool_object
 from worker.config import Peer
-from worker.database import AuditEvent, Delivery, DeliveryStatus, Instance, Report, Study, WorkKind, utc_now
+from worker.database import (
+    AuditEvent,
+    Delivery,
+    DeliveryStatus,
+    Instance,
+    Report,
+    Study,
+    WorkItem,
+    WorkKind,
+    WorkState,
+    utc_now,
+)
 from worker.errors import BytesRemoved, NotFound, PeerUnreachable
 from worker.operations import acknowledge, quarantine_list, quarantine_retry, reprocess, resend
 from worker.pipeline import Pipeline
@@ -25,6 +38,7 @@ from worker.reporting import pacs
 from worker.retention.removal import Removal, Retention
 from worker.retention.timetable import Timetable
 from worker.studies import study_detail
+from worker.worklist.app import create_app
 
 PACS = Peer.parse("PACS@192.0.2.1:104")
 LATER = timedelta(days=40)
@@ -92,6 +106,13 @@ def test_old_and_finished_studies_lose_their_bytes_and_keep_their_rows(
     assert detail["instances_detail"][0]["bytes_removed_at"].startswith(f"{(utc_now() + LATER):%Y-%m-%d}")
     assert [event.subject for event in events] == [one.study_instance_uid for one in removed]
     assert '"ids":[[1,1]]' in events[0].detail
+    app = create_app(pipeline.database, previews_dir=pipeline.previews_dir, readiness=dict, version="1.0.0")
+    with served(app) as address:
+        shown = httpx.get(f"{address}/studies/{done.StudyInstanceUID}").text
+        document = httpx.get(f"{address}/api/v1/studies/{done.StudyInstanceUID}").json()
+    assert "No picture: the stored images were removed by retention on" in shown
+    assert "Stored image removed by retention on" in shown
+    assert document["instances_detail"][0]["bytes_removed_at"] == detail["instances_detail"][0]["bytes_removed_at"]
 
 
 def test_what_is_young_stays_and_without_a_limit_everything(pipeline: Pipeline) -> None:
@@ -108,7 +129,8 @@ def test_what_is_pending_owed_or_undelivered_stays_however_old_and_however_full(
     def away(*_: Any, **__: Any) -> pacs.Delivered:
         raise PeerUnreachable("no answer")
 
-    unreported, undelivered = arrive(pipeline), arrive(pipeline)
+    arrive(pipeline)
+    arrive(pipeline)
     pipeline.register_arrivals()
     pipeline.infer(MODEL, FakeClassifier(), FakeReader())  # type: ignore[arg-type]
     monkeypatch.setattr(pacs, "deliver", away)
@@ -119,18 +141,22 @@ def test_what_is_pending_owed_or_undelivered_stays_however_old_and_however_full(
     arrive(pipeline)
     pipeline.register_arrivals()
     assert pipeline.work.claim(WorkKind.INFER, lane=MODEL)
-    with (
-        pipeline.database.write() as session
-    ):  # a delivery that failed for good is owed to nobody and delivered to nobody
-        session.exec(select(Delivery).order_by(col(Delivery.id))).first().status = DeliveryStatus.FAILED  # type: ignore[union-attr]
+    with pipeline.database.write() as session:  # given up: owed to nobody, and delivered to nobody
+        delivery = session.exec(select(Delivery).order_by(col(Delivery.id))).first()
+        assert delivery is not None
+        delivery.status = DeliveryStatus.FAILED
+        work = session.exec(select(WorkItem).where(WorkItem.subject == f"delivery {delivery.id}")).one()
+        work.state, work.finished_at = WorkState.QUARANTINED, utc_now()
+        report = session.get(Report, delivery.report_id)
+        study = session.get(Study, report.study_id if report else 0)
+        assert study is not None
+    acknowledge(pipeline, study.study_instance_uid)
     rule = retention(pipeline, floor=1 << 60)
     review = rule.review()
-    assert review.kept["pending"] == 1
-    assert review.kept["owed"] + review.kept["undelivered"] == 2
+    assert review.kept == {"pending": 1, "owed": 1, "undelivered": 1, "failed_not_acknowledged": 0}
     assert review.removable == {"studies": 0, "instances": 0, "bytes": 0}
     assert list(rule.run()) == []
     assert len(list(pipeline.spool.filed())) == 3
-    assert unreported is not undelivered
 
 
 def test_a_failure_stays_until_somebody_acknowledges_it(pipeline: Pipeline, database_url: str, tmp_path: Path) -> None:

@@ -254,7 +254,12 @@ def check_pacs(settings: Settings) -> Iterator[Finding]:
 
 
 def check_commitment(settings: Settings) -> Iterator[Finding]:
-    """Send a C-ECHO to those that get the results of storage commitment and are no destination of reports."""
+    """Say whether results of storage commitment get through: ours to those that asked, and theirs to us."""
+    asked = [peer for peer in settings.pacs if {peer.ae_title, "all"} & set(settings.commitment_from)]
+    for peer in asked if settings.calling_aes else ():
+        if peer.ae_title not in settings.calling_aes:
+            fix = "add it to FIRSTREAD_CALLING_AES, or leave it out of FIRSTREAD_COMMITMENT_FROM"
+            yield Finding(f"commitment of {peer}", False, "it is asked for results and may not call", fix)
     for peer in settings.commitment_peers:
         if peer in settings.pacs:
             continue

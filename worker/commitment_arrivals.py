@@ -19,12 +19,13 @@ from worker.database import (
     Delivery,
     Report,
     WorkKind,
+    is_away,
     utc_now,
 )
 from worker.intake.registration import Record
 from worker.intake.spool import Spool, received_at
 from worker.intake.work import Work
-from worker.logs import get_logger
+from worker.logs import get_logger, where
 
 log = get_logger(__name__)
 
@@ -74,19 +75,24 @@ class CommitmentArrivals:
         return self._later.get(name, 0.0) <= now and (not before & arrivals or now - since > PATIENCE_SECONDS)
 
     def _register(self, path: Path) -> bool:
+        """Register one message; one that cannot be is left where it is, and holds up no other."""
         try:
             message = Message.from_json(path.read_bytes())
+            with self.database.write() as session:
+                if message.kind == "request":
+                    self._request(session, path.stem, message)
+                else:
+                    self._result(session, message)
         except FileNotFoundError:
             return False
-        except (OSError, ValueError) as error:
+        except Exception as error:
+            if is_away(error):
+                raise
             self._later[path.stem] = time.monotonic() + UNREADABLE_SECONDS
-            log.error("commitment_message_unreadable", path=str(path), error=str(error), todo="look at the disk")
+            log.error(
+                "commitment_message_left", path=str(path), error=where(error), todo="look at the file and the disk"
+            )
             return False
-        with self.database.write() as session:
-            if message.kind == "request":
-                self._request(session, path.stem, message)
-            else:
-                self._result(session, message)
         path.unlink(missing_ok=True)
         return True
 

@@ -10,7 +10,7 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
@@ -110,9 +110,14 @@ class Message:
         try:
             values = json.loads(kept)
             references = tuple(Reference(*reference) for reference in values.pop("references"))
-            return cls(references=references, **values)
+            uids = [uid for one in references for uid in (one.sop_class_uid, one.sop_instance_uid)]
+            whole = all(is_uid(uid) for uid in (values["transaction_uid"], *uids))
+            message = cls(references=references, **values)
         except (TypeError, AttributeError, KeyError) as error:
             raise ValueError(f"it is no storage commitment message ({type(error).__name__})") from error
+        if not whole or message.kind not in get_args(Kind):
+            raise ValueError("it is no storage commitment message")
+        return message
 
 
 def decode(kind: Kind, data_set: bytes, transfer_syntax_uid: str, *, calling_ae: str, called_ae: str) -> Message:

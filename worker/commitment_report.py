@@ -30,7 +30,7 @@ from worker.reporting import commitment
 
 log = get_logger(__name__)
 
-ADDRESS_SECONDS = 60.0
+ADDRESS_SECONDS = 300.0
 """How often it is looked whether the address of who asked is known by now."""
 AT_ONCE = 500
 """Instances looked up in one query."""

@@ -11,7 +11,7 @@ from worker.studies import timestamp
 Document = dict[str, Any]
 
 
-def requests_of_peers(session: Session, limit: int | None = None) -> list[Document]:
+def requests_of_peers(session: Session, limit: int = 100) -> list[Document]:
     """Return what peers asked us to answer for, newest first."""
     query = select(CommitmentRequest).order_by(col(CommitmentRequest.id).desc()).limit(limit)
     return [
@@ -34,7 +34,7 @@ def requests_of_peers(session: Session, limit: int | None = None) -> list[Docume
     ]
 
 
-def requests_of_ours(session: Session, limit: int | None = None) -> list[Document]:
+def requests_of_ours(session: Session, limit: int = 100) -> list[Document]:
     """Return what we asked destinations to answer for, newest first; what was begun anew is left out."""
     query = (
         select(CommitmentAsked, Delivery, Report)

@@ -12,7 +12,7 @@ from worker.config import load_settings
 
 def commitments(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of each, the newest; else all.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many of each, the newest.")] = 100,
 ) -> None:
     """Show storage commitment: what peers asked of us and were told, and what we asked of the destinations."""
     database = bootstrap.open_database(load_settings())

@@ -232,3 +232,31 @@ def test_only_the_destinations_that_are_named_are_asked(
         delivered(pipeline)
         assert len(destination.requests) == asked
         pipeline.database.dispose()
+
+
+def test_a_worker_that_dies_after_its_request_asks_anew_and_nothing_is_asked_twice_in_effect(
+    pipeline: Pipeline, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies before it can write that the request was taken; the answer to that request comes all the same."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(pipeline.commitments.asking, "_asked", die)
+        with pytest.raises(Killed):
+            delivered(pipeline)
+    with pipeline.database.write() as session:
+        for item in session.exec(select(WorkItem).where(WorkItem.state == "leased")):
+            item.lease_until = utc_now() - pipeline.work.lease
+    pipeline.sweep()
+    pipeline.deliver()
+    first, second = destination.requests
+    assert first.transaction_uid != second.transaction_uid
+    answer(pipeline, first, reason=0x0112)
+    assert statuses(pipeline) == ["asked"], "the first is not known any more, the second still counts"
+    answer(pipeline, second)
+    assert (statuses(pipeline), len(destination.reports)) == (["committed"], 1)

@@ -145,7 +145,18 @@ def test_any_bytes_come_to_a_refusal(data: bytes, syntax: str) -> None:
         read("request", data, syntax)
 
 
-@pytest.mark.parametrize("kept", [b"", b"[]", b"{}", b'{"references": 1}', b'{"references": [[1]], "kind": "request"}'])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"references": 1}',
+        b'{"references": [[1]], "kind": "request"}',
+        b'{"references": [["1.2", "../x"]], "kind": "request", "transaction_uid": "1.2"}',
+        b'{"references": [["1.2", "1.3"]], "kind": "other", "transaction_uid": "1.2"}',
+    ],
+)
 def test_a_damaged_file_is_a_value_error(kept: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - json's and ours
         Message.from_json(kept)

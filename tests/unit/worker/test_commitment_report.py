@@ -282,11 +282,12 @@ def test_a_check_is_left_to_another_when_the_process_is_asked_to_end(pipeline: P
     assert len(told) == 1
 
 
-def test_a_damaged_message_is_left_and_reconcile_is_content(pipeline: Pipeline, told: list[Any]) -> None:
+@pytest.mark.parametrize("damaged", [b"{", b'{"kind": "request", "transaction_uid": "1", "references": [[1, {}]]}'])
+def test_a_damaged_message_is_left_and_holds_up_no_other(pipeline: Pipeline, told: list[Any], damaged: bytes) -> None:
     (ds,) = stored(pipeline)
     name = ask(pipeline.spool, named(ds))
     path = pipeline.spool.commitments_dir / f"{name}.json"
-    path.write_bytes(b"{")
+    path.write_bytes(damaged)
     ask(pipeline.spool, named(ds), transaction="2.25.8")
     register(pipeline)
     pipeline.deliver()

@@ -74,7 +74,7 @@ def test_a_document_has_the_keys_and_forms_of_the_contract(filled: Database) -> 
             "generation": generation,
             "deliveries": [
                 {"destination": "ARCHIVE@192.0.2.11:11112", "status": "pending", "attempts": 2,
-                 "last_error": "no answer within 10 s"},
+                 "last_error": "no answer within 10 s", "committed": None},
                 {"destination": PACS, "status": "delivered", "attempts": 1, "last_error": None, "committed": None},
             ],
         }

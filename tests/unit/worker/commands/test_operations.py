@@ -172,6 +172,8 @@ def test_check_names_the_fix(pipeline: Pipeline, monkeypatch, capsys) -> None:
     assert code == 0, out
     monkeypatch.setenv("FIRSTREAD_PACS", "PACS@127.0.0.1:1")
     monkeypatch.setenv("FIRSTREAD_COMMITMENT_PEERS", "CT1@127.0.0.1:1,PACS@127.0.0.1:1")
+    monkeypatch.setenv("FIRSTREAD_COMMITMENT_FROM", "all")
+    monkeypatch.setenv("FIRSTREAD_CALLING_AES", "CT1")
     monkeypatch.setenv("FIRSTREAD_BROKER_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("FIRSTREAD_MIN_FREE_BYTES", str(1 << 60))
     code, out, _ = run(monkeypatch, capsys, "check", "--json")
@@ -182,6 +184,7 @@ def test_check_names_the_fix(pipeline: Pipeline, monkeypatch, capsys) -> None:
         "spool",
         "pacs PACS@127.0.0.1:1",
         "commitment CT1@127.0.0.1:1",
+        "commitment of PACS@127.0.0.1:1",
     }
     assert "A700" in findings["spool"]["fix"]
 
@@ -304,6 +307,7 @@ def test_commitments(study: pydicom.Dataset, pipeline: Pipeline, monkeypatch, ca
                 asked_at=utc_now(),
             )
             session.add(asked)
+    capsys.readouterr()  # what the steps above logged
     code, out, _ = run(monkeypatch, capsys, "commitments", "--json")
     said = json.loads(out)
     assert code == 0

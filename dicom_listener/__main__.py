@@ -3,6 +3,7 @@
 import argparse
 import fcntl
 import json
+import logging
 import os
 import signal
 import sys
@@ -11,13 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pydicom.config
+
 from dicom_listener.intake_process import IntakeProcess
 from dicom_listener.server import Listener
 from worker.config import Settings, load_settings, unknown_names
 from worker.errors import SettingsError, StartError
 from worker.files import make_private
 from worker.intake.spool import Spool
-from worker.logs import configure_logs, get_logger
+from worker.logs import configure_logs, get_logger, tell_withheld
 from worker.metrics import serve, spool_free_bytes
 
 log = get_logger(__name__)
@@ -46,6 +49,10 @@ def main(settings: Settings, *, with_intake: bool = True) -> int:
     """
     stop = _stop_on_signals()
     os.umask(0o077)
+    # What peers send in place of a UID is judged by us. pydicom would warn of each, pynetdicom log it, with the words
+    # that came, and the interpreter remember every warning for ever.
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     try:
         with _one_at_a_time(make_private(settings.data_dir / "run")) as run_dir:
             return _serve(settings, run_dir, stop, with_intake=with_intake)
@@ -80,6 +87,7 @@ def _serve(settings: Settings, run_dir: Path, stop: threading.Event, *, with_int
         intake.start()
     while not stop.is_set() and listener.alive():
         _measure(spool)
+        tell_withheld()
         stop.wait(GAUGE_SECONDS)
     failed = not listener.alive()
     log.info("draining", seconds=DRAIN_SECONDS)
@@ -89,6 +97,7 @@ def _serve(settings: Settings, run_dir: Path, stop: threading.Event, *, with_int
     listener.drain(DRAIN_SECONDS)
     if intake is not None:
         intake.wait()
+    tell_withheld()
     log.info("stopped")
     return 1 if failed else 0
 

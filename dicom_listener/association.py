@@ -1,5 +1,6 @@
 """One association that a peer opened: negotiated, served, and told about in the log."""
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -15,8 +16,9 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 from dicom_listener.handlers import Handlers
 from dicom_listener.messages import Messages
 from dicom_listener.negotiation import supported
+from dicom_listener.places import Places
 from dicom_listener.transport import MAX_PDU_LENGTH, ReceivingDul
-from worker.logs import get_logger
+from worker.logs import get_logger, speak_of
 
 REJECTED_TRANSIENT = 0x02
 PRESENTATION_PROVIDER = 0x03
@@ -38,7 +40,7 @@ class AcceptingServer(Protocol):
 
     ae: AE
     handlers: Handlers
-    slots: threading.BoundedSemaphore
+    places: Places
     draining: threading.Event
     server_address: tuple[str, int]
 
@@ -64,7 +66,9 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.number = next(_numbers)
         self.calling_ae = ""
         self.called_ae = ""
-        self.log = get_logger(__name__).bind(association=self.number, peer=f"{peer[0]}:{peer[1]}")
+        self.address = peer[0]
+        self.peer = f"{peer[0]}:{peer[1]}"
+        self.log = get_logger(__name__)
         self.name = f"AcceptorThread-{self.number}"  # pynetdicom finds the associations of a server by this
         self._server = server
         self._contexts: dict[int, PresentationContext] = {}
@@ -74,6 +78,7 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.network_timeout = server.ae.network_timeout
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(self.network_timeout)
+        self._connection = connection
         self.set_socket(AssociationSocket(self, client_socket=connection))
         self.requestor.address_info = AddressInformation.from_tuple(peer)
         self.acceptor.address_info = AddressInformation.from_tuple(server.server_address)
@@ -87,6 +92,20 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         """How long nothing has come from the peer; 0 while a message is half received."""
         return 0.0 if self.dimse.busy else float(self.network_timeout - self.dul.idle_seconds_left)
 
+    @property
+    def slow_seconds(self) -> float:
+        """How long next to nothing has come from the peer."""
+        return self.dul.slow_seconds
+
+    def give_way(self) -> None:
+        """Close the connection at once, whatever waits for it; the peer sees a provider abort (PS3.8 9.2.1, Evt17)."""
+        with contextlib.suppress(OSError):  # it has gone already
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def close_unused(self) -> None:
+        """Let go of what an association holds that was never started."""
+        self.dul.close_wake_up()
+
     def context(self, context_id: int) -> PresentationContext | None:
         """Return an accepted presentation context."""
         if not self._contexts:
@@ -95,6 +114,7 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
 
     def run_reactor(self) -> None:
         """Wait for the request, answer it, serve until the end; leave nothing open."""
+        speak_of(association=self.number, peer=self.peer)
         self.dul.start()
         self._started_dul = True
         self._dul_ready.wait()
@@ -104,14 +124,14 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
                 self._answer(primitive)
             else:
                 self.log.info("connection_without_request")
+                self.give_way()  # the upper layer may sit inside half a request
         except Exception:
             self.log.exception("association_failed")
             self.abort(block=False)
         finally:
             self.kill()
-            connection = self.dul.socket.socket
-            if connection is not None:
-                self._server.shutdown_request(connection)
+            self._server.places.leave(self)
+            self._server.shutdown_request(self._connection)  # pynetdicom leaves it open where the peer reset it
 
     def _answer(self, request: A_ASSOCIATE) -> None:
         self.requestor.primitive = request
@@ -120,13 +140,13 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.log = self.log.bind(calling_ae=self.calling_ae, called_ae=self.called_ae)
         if self._server.draining.is_set():
             self._reject(TEMPORARY_CONGESTION)
-        elif not self._server.slots.acquire(blocking=False):
+        elif not self._server.places.associate(self):
             self._reject(LOCAL_LIMIT_EXCEEDED)
         else:
             try:
                 self._negotiate_and_serve(request)
             finally:
-                self._server.slots.release()
+                self._server.places.dissociate(self)
 
     def _negotiate_and_serve(self, request: A_ASSOCIATE) -> None:
         self.acceptor.supported_contexts = supported(request.presentation_context_definition_list)

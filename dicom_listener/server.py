@@ -15,6 +15,7 @@ from pynetdicom.transport import AssociationServer as PynetdicomServer
 from dicom_listener.association import ListenerAssociation
 from dicom_listener.file_meta import IMPLEMENTATION_VERSION_NAME
 from dicom_listener.handlers import Handlers
+from dicom_listener.places import Places
 from dicom_listener.transport import MAX_PDU_LENGTH
 from worker.errors import SettingsError, StartError
 from worker.intake.spool import Spool
@@ -54,21 +55,24 @@ class AssociationServer(PynetdicomServer):  # type: ignore[misc]  # pynetdicom h
 
     def __init__(self, ae: AE, address: tuple[str, int], handlers: Handlers, max_associations: int) -> None:
         self.handlers = handlers
-        self.slots = threading.BoundedSemaphore(max_associations)
+        self.places = Places(max_associations, max_associations + UNASSOCIATED)
         self.draining = threading.Event()
-        self._max_connections = max_associations + UNASSOCIATED
         super().__init__(ae, address, ae.ae_title, [])
 
-    def verify_request(self, _request: Any, client_address: Any) -> bool:
-        """Refuse connections beyond all bounds before a thread is spent on them."""
-        if len(self.active_associations) < self._max_connections:
-            return True
-        log.warning("connection_refused", peer=f"{client_address[0]}:{client_address[1]}", open=self._max_connections)
-        return False
-
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection its association, which runs in threads of its own."""
-        ListenerAssociation(self, request, client_address).start()
+        """Give the connection its association, which runs in threads of its own, where there is a place for it."""
+        association = ListenerAssociation(self, request, client_address)
+        if not self.places.enter(association):
+            log.warning("connection_refused", peer=f"{client_address[0]}:{client_address[1]}")
+            association.close_unused()
+            self.shutdown_request(request)
+            return
+        try:
+            association.start()
+        except RuntimeError:  # no thread can be started
+            self.places.leave(association)
+            association.close_unused()
+            raise
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
         """Say what went wrong with one connection; the others do not notice."""
@@ -144,7 +148,7 @@ class Listener:
         ae.maximum_pdu_size = MAX_PDU_LENGTH
         ae.maximum_associations = (
             max_associations + UNASSOCIATED
-        )  # counted in `slots`, without those not yet associated
+        )  # counted in `places`, without those not yet associated
         ae.acse_timeout = timeouts.request
         ae.dimse_timeout = ae.network_timeout = timeouts.network
         ae.require_called_aet = require_called_ae

@@ -97,7 +97,7 @@ def _serve(settings: Settings, run_dir: Path, stop: threading.Event, *, with_int
     listener.drain(DRAIN_SECONDS)
     if intake is not None:
         intake.wait()
-    tell_withheld()
+    tell_withheld(at_the_end=True)
     log.info("stopped")
     return 1 if failed else 0
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -146,9 +147,7 @@ class Listener:
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.maximum_pdu_size = MAX_PDU_LENGTH
-        ae.maximum_associations = (
-            max_associations + UNASSOCIATED
-        )  # counted in `places`, without those not yet associated
+        ae.maximum_associations = sys.maxsize  # counted in `places`, which knows who is leaving
         ae.acse_timeout = timeouts.request
         ae.dimse_timeout = ae.network_timeout = timeouts.network
         ae.require_called_aet = require_called_ae

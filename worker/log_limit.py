@@ -55,11 +55,17 @@ class LineLimit:
         told.lines += 1
         return event
 
-    def withheld(self) -> list[tuple[str, str, int]]:
-        """Return event, address and number of the lines withheld in windows that are over, each once."""
+    def withheld(self, *, at_the_end: bool = False) -> list[tuple[str, str, int]]:
+        """Return event, address and number of the lines withheld in windows that are over, each once.
+
+        Parameters
+        ----------
+        at_the_end
+            No line follows: all windows are over.
+        """
         now = self._clock()
         for key, told in list(self._told.items()):
-            if now - told.since > WINDOW_SECONDS:
+            if at_the_end or now - told.since > WINDOW_SECONDS:
                 self._end(key)
         over, self._over = self._over, []
         return over

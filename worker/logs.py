@@ -47,9 +47,9 @@ limit = LineLimit(time.monotonic)
 """What one peer makes us say in a minute."""
 
 
-def tell_withheld() -> None:
-    """Say how many lines were withheld, a minute after it began; to be called now and then."""
-    for event, address, count in limit.withheld():
+def tell_withheld(*, at_the_end: bool = False) -> None:
+    """Say how many lines were withheld, a minute after it began; to be called now and then, and at the end."""
+    for event, address, count in limit.withheld(at_the_end=at_the_end):
         get_logger(__name__).warning("lines_withheld", of=event, peer_address=address, count=count)
 
 

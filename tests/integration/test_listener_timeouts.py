@@ -73,6 +73,26 @@ def test_a_connection_that_never_asks_is_closed(listener: Listener, start: bytes
                 pass
 
 
+def test_half_a_request_is_not_waited_for_longer_than_for_none(spool: Spool) -> None:
+    patient = Timeouts(request=0.4, network=60.0)
+    with (
+        structlog.testing.capture_logs(),
+        Listener(
+            spool,
+            ae_title="FIRSTREAD",
+            host="localhost",
+            port=0,
+            max_associations=4,
+            max_object_bytes=1 << 20,
+            timeouts=patient,
+        ) as running,
+        socket.create_connection(running.address, timeout=10) as connection,
+    ):
+        connection.sendall(associate_request(CONTEXTS)[:40])
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(100) == b""
+
+
 def test_an_idle_association_is_aborted(listener: Listener) -> None:
     association = associate(listener)
     with pytest.raises(AssociationAborted):

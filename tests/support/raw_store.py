@@ -128,6 +128,8 @@ class RawAssociation:
         Abstract syntax and transfer syntaxes proposed; context n has the ID 2n + 1.
     results
         By context ID: result (0 accepted) and transfer syntax.
+    source
+        Our own address, where it matters.
     """
 
     host: str
@@ -137,10 +139,12 @@ class RawAssociation:
     called: str = "FIRSTREAD"
     timeout: float = 30.0
     more: bytes = b""
+    source: str = ""
     results: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.socket = socket.create_connection((self.host, self.port), timeout=self.timeout)
+        source = (self.source, 0) if self.source else None
+        self.socket = socket.create_connection((self.host, self.port), timeout=self.timeout, source_address=source)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Self:

@@ -65,8 +65,6 @@ def try_without(tree: Tree, trap: Trap, guard: Guard, green: dict[str, str]) -> 
         seconds=round(time.monotonic() - began, 1),
     )
     console.print(f"{trap.number:>3}  {guard.says}: {'ok' if row.holds else 'NOT PROVEN'} ({row.seconds:.0f} s)")
-    if not row.holds:
-        console.print(tree.last_words())
     return row
 
 

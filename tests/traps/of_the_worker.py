@@ -32,7 +32,6 @@ TRAPS = (
                 "            col(WorkItem.token) == claim.token,\n",
                 "",
                 f"{WORK}::test_finishing_needs_the_newest_token[sqlite]",
-                "tests/unit/worker/test_pipeline_races.py::test_a_worker_that_slept_cannot_touch_the_report_of_another[sqlite]",
             ),
             guard(
                 "a lease that is renewed while the work goes on",

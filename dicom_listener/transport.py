@@ -34,7 +34,8 @@ REQUEST_CAP = 1 << 18
 PACE_BYTES = 4096
 """A peer that moves less than this in a while is slow (`places`)."""
 
-A_ASSOCIATE_RQ = 0x01
+A_ASSOCIATE_RQ, A_ABORT_PDU = 0x01, 0x07
+_ABORT = b"\x07\0\0\0\0\x04\0\0\0\0"
 _HEADER = struct.Struct(">BBL")
 _PDU_TYPES = range(0x01, 0x08)
 _IDLE_MILLISECONDS = 250
@@ -203,15 +204,16 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
             return ""
         if kind == A_ASSOCIATE_RQ:
             check_associate_request(body)
-        return self._decode(body)
+        if kind == A_ABORT_PDU:  # an abort is an abort, whatever it gives as its source and reason
+            return self._decode(_ABORT)
+        return self._decode(bytes(self._head) + body)
 
-    def _decode(self, body: memoryview) -> str:
+    def _decode(self, encoded: bytes) -> str:
         try:
-            pdu, event = self._decode_pdu(bytearray(self._head) + body)
+            pdu, event = self._decode_pdu(bytearray(encoded))
+            pdu.to_primitive()  # the state machine will, and could not cope with what it raises
         except Exception as error:  # pynetdicom raises what it likes; the peer is at fault
-            raise ProtocolError(
-                f"a PDU of type {self._head[0]:#04x} cannot be decoded: {type(error).__name__}"
-            ) from error
+            raise ProtocolError(f"a PDU of type {encoded[0]:#04x} cannot be decoded: {type(error).__name__}") from error
         self._recv_pdu.put(pdu)
         return str(event)
 

@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.made-from-lock
 help:
 	@echo "make demo [ARGS='--exit' | ARGS='--scans DIR']   everything on this machine, scans pushed through it"
 	@echo "make test                                        lint, types, import rules and the whole suite"
-	@echo "make traps [ARGS='--only 7']                      every guard taken away in a copy: its tests have to turn red"
+	@echo "make traps [ARGS='--only 7']                     every guard taken away in a copy: its tests have to turn red"
 	@echo "make fuzz-network [ARGS='--cases 20000 --seed 1'] spoiled conversations with the real listener"
 	@echo "make env                                         the environment alone (.venv)"
 	@echo "make lock                                        renew requirements.lock from pyproject.toml (needs uv)"

@@ -20,11 +20,17 @@ CROWDING_SECONDS = 1.0
 
 
 class Occupant(Protocol):
-    """A connection, as far as its place is concerned."""
+    """A connection, as far as its place is concerned; `number` is that of its association, for the log."""
+
+    number: int
 
     @property
     def address(self) -> str:
-        """The peer's address, without the port."""
+        """The peer's address."""
+
+    @property
+    def peer(self) -> str:
+        """The same with the port, for the log."""
 
     @property
     def slow_seconds(self) -> float:
@@ -60,20 +66,25 @@ class Places:
 
         Returns False when even those that were told to go are too many: then it is to be closed.
         """
+        silent = None
         with self._lock:
             if len(self._leaving) >= self.connections:
                 return False
             if len(self._waiting) + len(self._associated) >= self.connections:
                 crowd = Counter(one.address for one in self._waiting)
-                self._send_away(max(self._waiting, key=lambda one: crowd[one.address]))  # the first of the largest
+                silent = max(self._waiting, key=lambda one: crowd[one.address])  # the first of the largest
+                self._send_away(silent)
             self._waiting[newcomer] = None
-            return True
+        if silent is not None:
+            _tell("silent_connection_gave_way", silent)
+        return True
 
     def associate(self, newcomer: Occupant) -> bool:
         """Give a connection that has asked for it an association; where all are taken, the slowest goes.
 
         Returns False when nobody is slow, or when the newcomer itself was told to go meanwhile.
         """
+        slowest = None
         with self._lock:
             if newcomer not in self._waiting:
                 return False
@@ -84,7 +95,9 @@ class Places:
                 self._send_away(slowest)
             del self._waiting[newcomer]
             self._associated[newcomer] = None
-            return True
+        if slowest is not None:
+            _tell("slow_association_gave_way", slowest)
+        return True
 
     def dissociate(self, occupant: Occupant) -> None:
         """Give an association back; its connection still has to close."""
@@ -111,14 +124,18 @@ class Places:
         return max(slow, key=lambda one: (crowd[one.address], seconds[one]), default=None)
 
     def _send_away(self, occupant: Occupant) -> None:
-        associated = occupant in self._associated
         self._waiting.pop(occupant, None)
         self._associated.pop(occupant, None)
         self._leaving.add(occupant)
         occupant.give_way()
-        log.warning(
-            "slow_association_gave_way" if associated else "silent_connection_gave_way",
-            peer=occupant.address,
-            slow_seconds=round(occupant.slow_seconds, 1),
-            fix="raise FIRSTREAD_MAX_ASSOCIATIONS if so many senders are expected; else see what that address does",
-        )
+
+
+def _tell(event: str, gone: Occupant) -> None:
+    """Log who gave way; without the lock, as whoever takes the log may be slow."""
+    log.warning(
+        event,
+        association=gone.number,
+        peer=gone.peer,
+        slow_seconds=round(gone.slow_seconds, 1),
+        fix="raise FIRSTREAD_MAX_ASSOCIATIONS if so many senders are expected; else see what that address does",
+    )

@@ -1,6 +1,5 @@
 """Thousands of spoiled conversations with the real listener, while a good sender is at work beside them."""
 
-import contextlib
 import json
 import socket
 import struct
@@ -124,19 +123,26 @@ class Campaign:
         address = self._listener.host, self._listener.port
         with socket.create_connection(address, timeout=20, source_address=(HOSTILE, 0)) as connection:
             received = bytearray()
-            with contextlib.suppress(ConnectionError, BrokenPipeError):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.sendall(case.request)
-                if case.rest and self._accepted(connection, received):
-                    for piece in case.rest:
-                        connection.sendall(piece)
-                if case.end == "reset":
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                if case.end == "half closed":
-                    connection.shutdown(socket.SHUT_WR)
-                    while piece := connection.recv(65536):
-                        received += piece
+            try:
+                self._talk(connection, case, received)
+            except TimeoutError:
+                raise
+            except OSError:
+                pass  # they may close at any time; what was received counts
         return understood(bytes(received))
+
+    def _talk(self, connection: socket.socket, case: Case, received: bytearray) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(case.request)
+        if case.rest and self._accepted(connection, received):
+            for piece in case.rest:
+                connection.sendall(piece)
+        if case.end == "reset":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if case.end == "half closed":
+            connection.shutdown(socket.SHUT_WR)
+            while piece := connection.recv(65536):
+                received += piece
 
     @staticmethod
     def _accepted(connection: socket.socket, received: bytearray) -> bool:

@@ -179,8 +179,7 @@ TRAPS = (
             guard(
                 "the oldest silent connection gives way to a newcomer",
                 "dicom_listener/places.py",
-                "                self._send_away(max(self._waiting, key=lambda one: crowd[one.address]))"
-                "  # the first of the largest\n",
+                "                self._send_away(silent)\n",
                 "                return False\n",
                 f"{CROWDS}::test_two_hundred_crawlers_keep_nobody_out",
             ),

@@ -7,7 +7,9 @@ from dicom_listener.places import CROWDING_SECONDS, SLOW_SECONDS, Places
 
 class Peer:
     def __init__(self, address: str = "10.0.0.1", slow_seconds: float = 0.0) -> None:
+        self.number = 1
         self.address = address
+        self.peer = f"{address}:5000"
         self.slow_seconds = slow_seconds
         self.gone = False
 

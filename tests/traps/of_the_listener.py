@@ -216,8 +216,8 @@ TRAPS = (
                 (
                     Removal(
                         "dicom_listener/transport.py",
-                        "            check_associate_request(body)\n        return",
-                        "            _ = body\n        return",
+                        "            check_associate_request(body)\n",
+                        "            _ = body\n",
                     ),
                     Removal("dicom_listener/transport.py", "cannot be decoded: {type(error).__name__}", "{error}"),
                 ),

@@ -14,7 +14,8 @@ ITEMS_CAP = 8192
 
 _FIXED = 68
 _ITEM = struct.Struct(">BBH")
-_NESTING = {0x20: 4, 0x50: 0}
+_CONTEXT, _ABSTRACT_SYNTAX = 0x20, 0x30
+_NESTING = {_CONTEXT: 4, 0x50: 0}
 """Presentation context and user information: at which byte their sub-items begin."""
 _UIDS = frozenset({0x10, 0x30, 0x40, 0x52})
 """Application context, abstract syntax, transfer syntax and implementation class."""
@@ -38,7 +39,10 @@ def check_associate_request(body: memoryview) -> None:
     for kind, value in _items(body[_FIXED:]):
         count += 1
         if kind in _NESTING:
-            count += sum(1 for _ in _items(value[_NESTING[kind] :]))
+            inner = [(sub, bytes(uid).strip(b"\0 ")) for sub, uid in _items(value[_NESTING[kind] :])]
+            count += len(inner)
+            if kind == _CONTEXT and not any(uid for sub, uid in inner if sub == _ABSTRACT_SYNTAX):
+                raise ProtocolError("a presentation context is proposed without an abstract syntax")
         if count > ITEMS_CAP:
             raise ProtocolError(f"an A-ASSOCIATE-RQ has more than {ITEMS_CAP} items")
 

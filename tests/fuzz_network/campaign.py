@@ -134,7 +134,7 @@ class Campaign:
     def _talk(self, connection: socket.socket, case: Case, received: bytearray) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(case.request)
-        if case.rest and self._accepted(connection, received):
+        if case.rest and self._accepted(connection, received, 20.0 if case.stored else 1.0):
             for piece in case.rest:
                 connection.sendall(piece)
         if case.end == "reset":
@@ -145,9 +145,9 @@ class Campaign:
                 received += piece
 
     @staticmethod
-    def _accepted(connection: socket.socket, received: bytearray) -> bool:
+    def _accepted(connection: socket.socket, received: bytearray, seconds: float) -> bool:
         """Read the answer to the request; nobody is waited for who announced more than was sent."""
-        connection.settimeout(1.0)
+        connection.settimeout(seconds)
         try:
             received += connection.recv(65536)
         except TimeoutError:
@@ -204,7 +204,7 @@ class Campaign:
             if PATIENT.decode() in line:
                 self._broken(f"the log names a patient: {event['event']}")
             if event["level"] in {"error", "critical"}:
-                self._broken(f"the log has an error: {line[-600:]}")
+                self._broken(f"the log has an error: {event['event']} {str(event.get('exception'))[-150:]!r}")
 
     def _broken(self, what: str) -> None:
         with self._lock:

@@ -74,6 +74,11 @@ def test_a_uid_that_is_too_long(kind: int) -> None:
     assert "DOE" not in said
 
 
+@pytest.mark.parametrize("inner", [b"", item(0x40, b"1.2"), item(0x30, b""), item(0x30, b"\0")])
+def test_a_context_without_an_abstract_syntax(inner: bytes) -> None:
+    assert "abstract syntax" in refused(FIXED + item(0x20, b"\1\0\0\0" + inner))
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_too_many_items(nested: bool) -> None:
     tiny = item(0x54, b"\0\0") * (ITEMS_CAP + 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from dicom_listener.association import ListenerAssociation
 from dicom_listener.server import Listener, Timeouts
 from tests.support.raw_store import (
     CT_IMAGE_STORAGE,
@@ -135,3 +136,23 @@ def test_a_host_name_is_resolved_and_a_free_port_found(listener: Listener) -> No
     host, port = listener.address
     assert host in {"127.0.0.1", "::1"}
     assert port > 0
+
+
+@pytest.mark.parametrize("why", ["no place", "no thread"])
+def test_a_connection_that_cannot_be_served_is_closed_and_the_next_one_is(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        if why == "no place":
+            patched.setattr(listener._server.places, "enter", lambda _: False)
+        else:
+            patched.setattr(ListenerAssociation, "start", no_thread)
+        with socket.create_connection(listener.address, timeout=10) as connection, contextlib.suppress(ConnectionError):
+            assert connection.recv(100) == b""
+    association = associate(listener)
+    assert association.store(CT_IMAGE_STORAGE, "1.2.3", b"data") == 0x0000
+    association.release()
+    association.socket.close()

@@ -6,13 +6,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 
-.PHONY: help demo test soak env lock lint types imports unit clean
+.PHONY: help demo test soak env lock lint types imports unit traps fuzz-network clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo [ARGS='--exit' | ARGS='--scans DIR']   everything on this machine, scans pushed through it"
 	@echo "make test                                        lint, types, import rules and the whole suite"
 	@echo "make soak [ARGS='--minutes 30']                  steady load on the real stack, every process watched"
+	@echo "make traps [ARGS='--only 7']                     every guard taken away in a copy: its tests have to turn red"
+	@echo "make fuzz-network [ARGS='--cases 20000 --seed 1'] spoiled conversations with the real listener"
 	@echo "make env                                         the environment alone (.venv)"
 	@echo "make lock                                        renew requirements.lock from pyproject.toml (needs uv)"
 
@@ -49,6 +51,12 @@ test: lint types imports
 
 soak: env
 	$(BIN)/python -m tests.soak $(ARGS)
+
+traps: env
+	@$(BIN)/python -m tests.traps $(ARGS)
+
+fuzz-network: env
+	@$(BIN)/python -m tests.fuzz_network $(ARGS)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -3,6 +3,7 @@
 import argparse
 import fcntl
 import json
+import logging
 import os
 import signal
 import sys
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+import pydicom.config
+
 from dicom_listener.intake_process import IntakeProcess
 from dicom_listener.server import Listener
 from dicom_listener.tls import ServerTls
@@ -18,7 +21,7 @@ from worker.config import Peer, Settings, load_settings, unknown_names
 from worker.errors import SettingsError, StartError
 from worker.files import make_private
 from worker.intake.spool import Spool
-from worker.logs import configure_logs, get_logger
+from worker.logs import configure_logs, get_logger, tell_withheld
 from worker.metrics import serve, spool_free_bytes
 from worker.supervision.processes import Terminal
 
@@ -49,6 +52,10 @@ def main(settings: Settings, *, with_intake: bool = True) -> int:
     terminal = Terminal()
     signals = _collected_signals()
     os.umask(0o077)
+    # What peers send in place of a UID is judged by us. pydicom would warn of each, pynetdicom log it, with the words
+    # that came, and the interpreter remember every warning for ever.
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     try:
         with _one_at_a_time(make_private(settings.data_dir / "run")) as run_dir:
             return _serve(settings, run_dir, signals, terminal, with_intake=with_intake)
@@ -87,6 +94,7 @@ def _serve(
         intake.start()
     while listener.alive():
         _measure(spool)
+        tell_withheld()
         match _next(signals):
             case None:
                 continue
@@ -102,6 +110,7 @@ def _serve(
     listener.drain(DRAIN_SECONDS)
     if intake is not None:
         intake.wait()
+    tell_withheld(at_the_end=True)
     log.info("stopped")
     return 1 if failed else 0
 

@@ -1,9 +1,11 @@
 """One association that a peer opened: negotiated, served, and told about in the log."""
 
+import contextlib
 import itertools
 import socket
 import ssl
 import threading
+import time
 from typing import Protocol
 
 from pynetdicom import AE
@@ -17,10 +19,11 @@ from dicom_listener.admission import FIXES, Admission, Unwelcome
 from dicom_listener.handlers import Handlers
 from dicom_listener.messages import Messages
 from dicom_listener.negotiation import supported
+from dicom_listener.places import Places
 from dicom_listener.tls import ServerTls
 from dicom_listener.transport import MAX_PDU_LENGTH, ReceivingDul
 from worker.errors import HandshakeFailed
-from worker.logs import get_logger
+from worker.logs import get_logger, speak_of
 from worker.metrics import associations_refused
 from worker.tls import names_of, say_goodbye
 
@@ -49,7 +52,7 @@ class AcceptingServer(Protocol):
 
     ae: AE
     handlers: Handlers
-    slots: threading.BoundedSemaphore
+    places: Places
     draining: threading.Event
     server_address: tuple[str, int]
     admission: Admission
@@ -88,10 +91,14 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         self.called_ae = ""
         self.opened = False
         """Whether the upper layer is set up: before that there is nothing to abort, and a handshake ends by itself."""
-        self.log = get_logger(__name__).bind(association=self.number, peer=f"{peer[0]}:{peer[1]}")
+        self.address = peer[0]
+        self.peer = f"{peer[0]}:{peer[1]}"
+        self.log = get_logger(__name__)
         self.name = f"AcceptorThread-{self.number}"  # pynetdicom finds the associations of a server by this
         self._server = server
-        self._accepted = connection
+        self._connection = connection
+        self._began = time.monotonic()
+        self._told_to_go = threading.Event()
         self._peer = peer
         self._contexts: dict[int, PresentationContext] = {}
         self._certificate_names: tuple[str, ...] = ()
@@ -118,6 +125,17 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         """How long nothing has come from the peer; 0 while a message is half received."""
         return 0.0 if self.dimse.busy else float(self.network_timeout - self.dul.idle_seconds_left)
 
+    @property
+    def slow_seconds(self) -> float:
+        """How long next to nothing has come from the peer."""
+        return self.dul.slow_seconds if self.opened else time.monotonic() - self._began
+
+    def give_way(self) -> None:
+        """Close the connection at once, whatever waits for it; the peer sees a provider abort (PS3.8 9.2.1, Evt17)."""
+        self._told_to_go.set()  # for a handshake, which has the connection in other hands
+        with contextlib.suppress(OSError):  # it has gone already
+            self._connection.shutdown(socket.SHUT_RDWR)
+
     def context(self, context_id: int) -> PresentationContext | None:
         """Return an accepted presentation context."""
         if not self._contexts:
@@ -126,9 +144,9 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
 
     def run_reactor(self) -> None:
         """Do the handshake, wait for the request, answer it, serve until the end; leave nothing open."""
-        connection: socket.socket | None = self._accepted
+        speak_of(association=self.number, peer=self.peer)
         try:
-            connection = self._secured(self._accepted)
+            connection = self._secured(self._connection)
             if connection is not None:
                 self._open(connection)
                 self._converse()
@@ -137,8 +155,8 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
             self.abort(block=False)
         finally:
             self.kill()
-            if connection is not None:
-                self._server.shutdown_request(connection)
+            self._server.places.leave(self)
+            self._server.shutdown_request(self._connection)  # pynetdicom leaves it open where the peer reset it
 
     def _secured(self, connection: socket.socket) -> socket.socket | None:
         """Return the connection, over TLS where this port has it; None where that did not come about."""
@@ -146,14 +164,20 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         if tls is None:
             return connection
         try:
-            wrapped = tls.wrap(connection, self._server.handshake_seconds, self._server.draining.is_set)
+            wrapped = tls.wrap(connection, self._server.handshake_seconds, self._is_over)
         except HandshakeFailed as error:
             associations_refused.labels(reason=error.kind).inc()
             self.log.warning("tls_failed", why=str(error), fix=error.fix)
             return None
+        self._connection = wrapped
+        if self._told_to_go.is_set():
+            return None
         self._certificate_names = self._shown_by(wrapped)
         self.log = self.log.bind(tls=wrapped.version(), certificate=next(iter(self._certificate_names), None))
         return wrapped
+
+    def _is_over(self) -> bool:
+        return self._server.draining.is_set() or self._told_to_go.is_set()
 
     def _shown_by(self, connection: ssl.SSLSocket) -> tuple[str, ...]:
         """Return the names of the peer's certificate; none where it showed none, or one that names nobody."""
@@ -173,6 +197,7 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
             self._answer(primitive)
         else:
             self.log.info("connection_without_request")
+            self.give_way()  # the upper layer may sit inside half a request
 
     def _answer(self, request: A_ASSOCIATE) -> None:
         self.requestor.primitive = request
@@ -185,13 +210,13 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
             self._tell_rejected(objection)
         elif self._server.draining.is_set():
             self._reject(TEMPORARY_CONGESTION)
-        elif not self._server.slots.acquire(blocking=False):
+        elif not self._server.places.associate(self):
             self._reject(LOCAL_LIMIT_EXCEEDED)
         else:
             try:
                 self._negotiate_and_serve(request)
             finally:
-                self._server.slots.release()
+                self._server.places.dissociate(self)
 
     def _negotiate_and_serve(self, request: A_ASSOCIATE) -> None:
         self.acceptor.supported_contexts = supported(request.presentation_context_definition_list)

@@ -3,9 +3,10 @@
 import contextlib
 import errno
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from socketserver import BaseServer
 from typing import Any, Self
@@ -17,6 +18,7 @@ from dicom_listener.admission import FIXES, Admission
 from dicom_listener.association import ListenerAssociation
 from dicom_listener.file_meta import IMPLEMENTATION_VERSION_NAME
 from dicom_listener.handlers import Handlers
+from dicom_listener.places import Places
 from dicom_listener.tls import ServerTls
 from dicom_listener.transport import MAX_PDU_LENGTH
 from worker.config import Caller
@@ -65,21 +67,18 @@ class Shared:
         What is done for peers.
     admission
         Who may call.
-    slots
-        Associations that may be served at once.
+    places
+        Connections and associations at once.
     draining
         Set when the listener stops.
-    max_connections
-        Connections at once, associated or not.
     handshake_seconds
         How long a TLS handshake may take.
     """
 
     handlers: Handlers
     admission: Admission
-    slots: threading.BoundedSemaphore
+    places: Places
     draining: threading.Event
-    max_connections: int
     handshake_seconds: float
 
 
@@ -88,33 +87,34 @@ class AssociationServer(PynetdicomServer):  # type: ignore[misc]  # pynetdicom h
 
     request_queue_size = 128
 
-    def __init__(
-        self, ae: AE, address: tuple[str, int], shared: Shared, tls: ServerTls | None, open_now: Callable[[], int]
-    ) -> None:
+    def __init__(self, ae: AE, address: tuple[str, int], shared: Shared, tls: ServerTls | None) -> None:
         self.handlers, self.admission = shared.handlers, shared.admission
-        self.slots, self.draining = shared.slots, shared.draining
+        self.places, self.draining = shared.places, shared.draining
         self.handshake_seconds = shared.handshake_seconds
         self.tls = tls
-        self._max_connections = shared.max_connections
-        self._open_now = open_now
         super().__init__(ae, address, ae.ae_title, [])
 
     def verify_request(self, _request: Any, client_address: Any) -> bool:
-        """Refuse addresses that may not call, and connections beyond all bounds, before a thread is spent on them."""
-        peer = f"{client_address[0]}:{client_address[1]}"
-        if not self.admission.admits_address(client_address[0]):
-            associations_refused.labels(reason="address").inc()
-            log.warning("address_refused", peer=peer, fix=FIXES["address"])
-            return False
-        if self._open_now() < self._max_connections:
+        """Refuse addresses that may not call before a thread is spent on them."""
+        if self.admission.admits_address(client_address[0]):
             return True
-        associations_refused.labels(reason="limit").inc()
-        log.warning("connection_refused", peer=peer, open=self._max_connections)
+        associations_refused.labels(reason="address").inc()
+        log.warning("address_refused", peer=f"{client_address[0]}:{client_address[1]}", fix=FIXES["address"])
         return False
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection its association, which runs in threads of its own."""
-        ListenerAssociation(self, request, client_address).start()
+        """Give the connection its association, which runs in threads of its own, where there is a place for it."""
+        association = ListenerAssociation(self, request, client_address)
+        if not self.places.enter(association):
+            associations_refused.labels(reason="limit").inc()
+            log.warning("connection_refused", peer=f"{client_address[0]}:{client_address[1]}")
+            self.shutdown_request(request)
+            return
+        try:
+            association.start()
+        except RuntimeError:  # no thread can be started
+            self.places.leave(association)
+            raise
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
         """Say what went wrong with one connection; the others do not notice."""
@@ -191,9 +191,7 @@ class Listener:
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.maximum_pdu_size = MAX_PDU_LENGTH
-        ae.maximum_associations = (
-            max_associations + UNASSOCIATED
-        )  # counted in `slots`, without those not yet associated
+        ae.maximum_associations = sys.maxsize  # counted in `places`, which knows who is leaving
         ae.acse_timeout = timeouts.request
         ae.dimse_timeout = ae.network_timeout = timeouts.network
         ae.require_called_aet = require_called_ae
@@ -204,9 +202,8 @@ class Listener:
         shared = Shared(
             handlers=Handlers(spool, max_object_bytes=max_object_bytes),
             admission=Admission(callers),
-            slots=threading.BoundedSemaphore(max_associations),
+            places=Places(max_associations, max_associations + UNASSOCIATED),
             draining=threading.Event(),
-            max_connections=max_associations + UNASSOCIATED,
             handshake_seconds=timeouts.handshake,
         )
         self._draining, self._tls = shared.draining, tls
@@ -218,7 +215,7 @@ class Listener:
         for number, security, setting in wanted:
             try:
                 found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
-                server = AssociationServer(ae, (str(found[0]), number), shared, security, self._open_now)
+                server = AssociationServer(ae, (str(found[0]), number), shared, security)
             except OSError as error:
                 self._close()
                 raise StartError(_cannot_bind(host, number, setting, error)) from error
@@ -274,9 +271,6 @@ class Listener:
 
     def _associations(self) -> list[ListenerAssociation]:
         return [association for server in self._servers for association in server.active_associations]
-
-    def _open_now(self) -> int:
-        return len(self._associations())
 
     def _close(self) -> None:
         for server in self._servers:

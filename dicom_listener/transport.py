@@ -18,17 +18,25 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import A_P_ABORT
 
+from dicom_listener.associate_request import check_associate_request
 from dicom_listener.command_set import P_DATA_TF
 from worker.errors import ProtocolError
-from worker.logs import get_logger
+from worker.logs import get_logger, speak_of
 
 log = get_logger(__name__)
 
 MAX_PDU_LENGTH = 131072
 """What we offer as maximum length (PS3.8 D.1), bytes."""
 PDU_CAP = 1 << 20
-"""What is taken all the same, bytes: room for any A-ASSOCIATE-RQ and for senders that overlook our maximum."""
+"""What is taken of a P-DATA-TF PDU all the same, bytes: some senders overlook our maximum."""
+REQUEST_CAP = 1 << 18
+"""What is taken of any other PDU, bytes: room for an A-ASSOCIATE-RQ with every context and transfer syntax there is."""
 
+PACE_BYTES = 4096
+"""A peer that moves less than this in a while is slow (`places`)."""
+
+A_ASSOCIATE_RQ, A_ABORT_PDU = 0x01, 0x07
+_ABORT = b"\x07\0\0\0\0\x04\0\0\0\0"
 _HEADER = struct.Struct(">BBL")
 _PDU_TYPES = range(0x01, 0x08)
 _IDLE_MILLISECONDS = 250
@@ -48,6 +56,9 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
         self._buffer = memoryview(bytearray(MAX_PDU_LENGTH))
         self._head = memoryview(bytearray(_HEADER.size))
         self._closing_since = 0.0
+        self._moved = 0
+        self._moved_since = time.monotonic()
+        self._at_work_since: float | None = None
 
     def send_pdu(self, primitive: Any) -> None:
         """Queue a primitive of the user, and wake up for it."""
@@ -72,12 +83,25 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
         """How long until the peer has been silent for too long."""
         return float(self._idle_timer.remaining)
 
+    @property
+    def slow_seconds(self) -> float:
+        """How long ago the peer had last moved `PACE_BYTES`; the time that we took for it does not count."""
+        until = self._at_work_since  # once: another thread asks
+        return (time.monotonic() if until is None else until) - self._moved_since
+
+    def _work_ends(self) -> None:
+        began, self._at_work_since = self._at_work_since, None
+        if began is not None:
+            self._moved_since += time.monotonic() - began
+
     def send_now(self, pdu: bytes) -> None:
-        """Send an encoded PDU from this thread, past the queue."""
+        """Send an encoded PDU from this thread, past the queue; a peer that does not take it is slow."""
+        self._work_ends()
         self.socket.send(pdu)
 
     def run_reactor(self) -> None:
         """Run until the connection is closed; leave no partial file, no open socket and nobody waiting."""
+        speak_of(association=self.assoc.number, peer=self.assoc.peer)
         try:
             super().run_reactor()
         except InvalidEventError as error:  # for instance an abort of ours that crosses the peer's
@@ -89,8 +113,12 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
             self.state_machine.current_state = "Sta1"
             self.socket.close()
             self.to_user_queue.put(A_P_ABORT())
-            self._wake_receiver.close()
-            self._wake_sender.close()
+            self.close_wake_up()
+
+    def close_wake_up(self) -> None:
+        """Close what wakes this thread up: it has ended, or was never started."""
+        self._wake_receiver.close()
+        self._wake_sender.close()
 
     def _wake(self) -> None:
         try:
@@ -188,8 +216,9 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
         kind, _, length = _HEADER.unpack(self._head)
         if kind not in _PDU_TYPES:
             raise ProtocolError(f"PDU type {kind:#04x} is unknown")
-        if length > PDU_CAP:
-            raise ProtocolError(f"a PDU of {length} bytes is announced, {PDU_CAP} is the limit")
+        cap = PDU_CAP if kind == P_DATA_TF else REQUEST_CAP
+        if length > cap:
+            raise ProtocolError(f"a PDU of {length} bytes is announced, {cap} is the limit")
         if kind == P_DATA_TF and self.state_machine.current_state != "Sta6":
             return "Evt10"
         if length > len(self._buffer):
@@ -198,15 +227,22 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
         if not self._receive(body):
             return "Evt17"
         if kind == P_DATA_TF:
+            self._at_work_since = time.monotonic()
             self.assoc.dimse.receive(body)
+            self._work_ends()
             return ""
-        return self._decode(body)
+        if kind == A_ASSOCIATE_RQ:
+            check_associate_request(body)
+        if kind == A_ABORT_PDU:  # an abort is an abort, whatever it gives as its source and reason
+            return self._decode(_ABORT)
+        return self._decode(bytes(self._head) + body)
 
-    def _decode(self, body: memoryview) -> str:
+    def _decode(self, encoded: bytes) -> str:
         try:
-            pdu, event = self._decode_pdu(bytearray(self._head) + body)
+            pdu, event = self._decode_pdu(bytearray(encoded))
+            pdu.to_primitive()  # the state machine will, and could not cope with what it raises
         except Exception as error:  # pynetdicom raises what it likes; the peer is at fault
-            raise ProtocolError(f"a PDU cannot be decoded: {error}") from error
+            raise ProtocolError(f"a PDU of type {encoded[0]:#04x} cannot be decoded: {type(error).__name__}") from error
         self._recv_pdu.put(pdu)
         return str(event)
 
@@ -228,6 +264,9 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
             if not received:
                 return False
             view = view[received:]
+            self._moved += received
+            if self._moved >= PACE_BYTES:
+                self._moved, self._moved_since = 0, time.monotonic()
             if view and time.monotonic() > deadline:
                 raise TimeoutError
         return True

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Literal
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+from worker.log_limit import LineLimit
 
 PATIENT_KEYS = frozenset({"patient_name", "patient_id", "patient_birth_date", "accession_number", "dataset", "ds"})
 """Keys that must never reach a log line; a line that tries is written without them and says so."""
@@ -23,6 +26,36 @@ def drop_patient_data(_logger: WrappedLogger, _method: str, event: EventDict) ->
     if offending:
         event["withheld"] = sorted(offending)
     return event
+
+
+def tame(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Let no peer's words look like lines of ours: its control characters are spelled out, a traceback is indented.
+
+    Other values are quoted by the renderers.
+    """
+    event["event"] = _spelled_out(str(event["event"]))
+    if "exception" in event:
+        event["exception"] = "\n".join(f"  {_spelled_out(line)}" for line in str(event["exception"]).split("\n"))
+    return event
+
+
+def _spelled_out(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+limit = LineLimit(time.monotonic)
+"""What one peer makes us say in a minute."""
+
+
+def tell_withheld(*, at_the_end: bool = False) -> None:
+    """Say how many lines were withheld, a minute after it began; to be called now and then, and at the end."""
+    for event, address, count in limit.withheld(at_the_end=at_the_end):
+        get_logger(__name__).warning("lines_withheld", of=event, peer_address=address, count=count)
+
+
+def speak_of(**facts: Any) -> None:
+    """Put facts on every line that this thread writes from now on."""
+    structlog.contextvars.bind_contextvars(**facts)
 
 
 class SteadyStderr:
@@ -58,11 +91,13 @@ def configure_logs(service: str, log_format: Literal["auto", "console", "json"] 
 
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        limit,
         name_the_service,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         drop_patient_data,
         structlog.processors.format_exc_info,
+        tame,
     ]
     structlog.configure(
         processors=[*shared, renderer],

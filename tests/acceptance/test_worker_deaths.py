@@ -58,7 +58,7 @@ def test_an_input_that_kills_its_worker_is_given_up_and_its_neighbours_are_not(
                 stack.start_faulty("inference", "poison", witness)
             return stack.settled(5)
 
-        stack.wait(settled, 150, "the poison to be given up and its neighbours to be classified")
+        stack.wait(settled, 240, "the poison to be given up and its neighbours to be classified")
         assert len(witness.read_text().split()) == attempts, "so often did the worker die, and no more"
         (given_up,) = stack.json("quarantine", "list")
         assert (given_up["kind"], given_up["attempts"]) == ("infer", attempts)

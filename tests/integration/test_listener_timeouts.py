@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
+from dicom_listener.association import ListenerAssociation
 from dicom_listener.server import Listener, Timeouts
 from dicom_listener.tls import ServerTls
 from tests.support import certificates
@@ -78,6 +79,26 @@ def test_a_connection_that_never_asks_is_closed(listener: Listener, start: bytes
         with contextlib.suppress(ConnectionError):
             while connection.recv(100):
                 pass
+
+
+def test_half_a_request_is_not_waited_for_longer_than_for_none(spool: Spool) -> None:
+    patient = Timeouts(request=0.4, network=60.0)
+    with (
+        structlog.testing.capture_logs(),
+        Listener(
+            spool,
+            ae_title="FIRSTREAD",
+            host="localhost",
+            port=0,
+            max_associations=4,
+            max_object_bytes=1 << 20,
+            timeouts=patient,
+        ) as running,
+        socket.create_connection(running.address, timeout=10) as connection,
+    ):
+        connection.sendall(associate_request(CONTEXTS)[:40])
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(100) == b""
 
 
 def test_an_idle_association_is_aborted(listener: Listener) -> None:
@@ -190,3 +211,23 @@ def test_a_host_name_is_resolved_and_a_free_port_found(listener: Listener) -> No
     host, port = listener.address
     assert host in {"127.0.0.1", "::1"}
     assert port > 0
+
+
+@pytest.mark.parametrize("why", ["no place", "no thread"])
+def test_a_connection_that_cannot_be_served_is_closed_and_the_next_one_is(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        if why == "no place":
+            patched.setattr(listener._server.places, "enter", lambda _: False)
+        else:
+            patched.setattr(ListenerAssociation, "start", no_thread)
+        with socket.create_connection(listener.address, timeout=10) as connection, contextlib.suppress(ConnectionError):
+            assert connection.recv(100) == b""
+    association = associate(listener)
+    assert association.store(CT_IMAGE_STORAGE, "1.2.3", b"data") == 0x0000
+    association.release()
+    association.socket.close()

@@ -129,6 +129,8 @@ class RawAssociation:
         Abstract syntax and transfer syntaxes proposed; context n has the ID 2n + 1.
     results
         By context ID: result (0 accepted) and transfer syntax.
+    source
+        Our own address, where it matters.
     """
 
     host: str
@@ -139,10 +141,12 @@ class RawAssociation:
     timeout: float = 30.0
     more: bytes = b""
     tls: ssl.SSLContext | None = None
+    source: str = ""
     results: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.socket = socket.create_connection((self.host, self.port), timeout=self.timeout)
+        source = (self.source, 0) if self.source else None
+        self.socket = socket.create_connection((self.host, self.port), timeout=self.timeout, source_address=source)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls is not None:
             self.socket = self.tls.wrap_socket(self.socket, server_hostname=self.host)

@@ -6,11 +6,13 @@ import pytest
 
 from dicom_listener import dimse_status
 from dicom_listener.__main__ import DRAIN_SECONDS
+from dicom_listener.associate_request import ITEMS_CAP
 from dicom_listener.association import _FIXES
 from dicom_listener.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_listener.messages import COMMAND_SET_CAP
+from dicom_listener.places import CROWDING_SECONDS, SLOW_SECONDS
 from dicom_listener.server import QUIET_SECONDS, UNASSOCIATED, Timeouts
-from dicom_listener.transport import MAX_PDU_LENGTH, PDU_CAP
+from dicom_listener.transport import MAX_PDU_LENGTH, PACE_BYTES, PDU_CAP, REQUEST_CAP
 from worker.config import Settings
 from worker.reporting.association import CONNECT_SECONDS
 from worker.tls import SUITES
@@ -32,7 +34,10 @@ def test_its_numbers_are_the_codes() -> None:
     assert f"within an association | {timeouts.network:g} |" in STATEMENT
     assert f"that has begun | {timeouts.network:g} |" in STATEMENT
     assert f"offered | {MAX_PDU_LENGTH} bytes" in STATEMENT
-    assert f"more than {PDU_CAP >> 20} MiB" in STATEMENT
+    assert f"more than {PDU_CAP >> 20} MiB, and any other of more than {REQUEST_CAP >> 10} KiB" in STATEMENT
+    assert f"more than {ITEMS_CAP} items" in STATEMENT
+    assert f"less than {PACE_BYTES >> 10} KiB in {SLOW_SECONDS:g} seconds" in STATEMENT
+    assert f"after {CROWDING_SECONDS:g} second where" in STATEMENT
     assert f"at most {COMMAND_SET_CAP >> 10} KiB" in STATEMENT
     assert f"for {DRAIN_SECONDS:g} seconds" in STATEMENT
     assert f"quiet for {QUIET_SECONDS:g} seconds" in STATEMENT

@@ -1,6 +1,9 @@
 """Wake-ups over a real Redis: hints, few of them, and a broker that is away stands in nobody's way."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -75,6 +78,29 @@ def test_a_frozen_broker_is_given_up_after_seconds(app: Celery, redis_server: Re
     redis_server.thaw()
     wakeups._try_again = 0.0
     assert wakeups.send({"delivery"})
+
+
+FROZEN = """
+import time
+from worker.celery_app import app
+from worker.wakeups import Wakeups
+wakeups = Wakeups(app)
+started = time.monotonic()
+taken = wakeups.send({"delivery"})
+print(taken, time.monotonic() - started < 8)
+"""
+
+
+def test_the_settings_of_our_own_application_give_a_frozen_broker_up(redis_server: RedisServer) -> None:
+    environment = {**os.environ, "FIRSTREAD_BROKER_URL": redis_server.url}
+    redis_server.freeze()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", FROZEN], env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+    finally:
+        redis_server.thaw()
+    assert done.stdout.splitlines()[-1] == "False True"
 
 
 def test_nothing_to_hint_at_does_not_trouble_the_broker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,9 +94,11 @@ class Orthanc(_Peer):
 
     def start(self) -> None:
         super().start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not self._answers():
-            assert time.monotonic() < deadline, "Orthanc did not start"
+            if time.monotonic() > deadline:
+                self.stop()
+                raise AssertionError("Orthanc did not start within 90 s")
             time.sleep(0.1)
 
     def _answers(self) -> bool:

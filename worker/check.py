@@ -10,9 +10,10 @@ from kombu import Connection
 
 from models.errors import ModelError
 from worker import bootstrap, schema
+from worker.audit.anchor import AnchorFile, newest_anchor_fits
 from worker.config import Settings, unknown_names
 from worker.database import Database
-from worker.errors import FirstreadError, SchemaOwed
+from worker.errors import AuditBroken, FirstreadError, SchemaOwed
 from worker.intake.spool import Spool
 from worker.reporting import pacs
 from worker.supervision.addresses import port_is_free
@@ -44,6 +45,7 @@ def check_all(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", False, f"FIRSTREAD_DATABASE_URL cannot be opened: {_first_line(error)}", fix)
     else:
         yield check_database(database)
+        yield from check_audit(settings, database)
         database.dispose()
     yield check_broker(settings)
     yield from check_models(settings)
@@ -100,6 +102,18 @@ def check_database(database: Database) -> Finding:
     if database.is_sqlite and found is None:
         return Finding("database", True, f"{shown}: not made yet; the first service makes it")
     return Finding("database", False, f"{shown}: schema {found or 'empty'}, needed {needed}", "run `firstread migrate`")
+
+
+def check_audit(settings: Settings, database: Database) -> Iterator[Finding]:
+    """Hold the newest anchor of the audit chain against the event that it names, and no more than that."""
+    file = AnchorFile(settings.anchors_file)
+    try:
+        if schema.current(database) == schema.newest():
+            yield Finding("audit", True, newest_anchor_fits(database, file))
+    except AuditBroken as error:
+        yield Finding("audit", False, str(error), "`firstread audit verify` says more")
+    except sa.exc.SQLAlchemyError:
+        return  # the database's own line says so
 
 
 def check_broker(settings: Settings) -> Finding:

@@ -1,6 +1,8 @@
 """The chain at a real syslog receiver: in order, nothing lost while it was away, over UDP, TCP and TLS."""
 
+import socket
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,23 @@ def test_a_datagram_that_nobody_takes_moves_no_cursor(sqlite: Database, forwarde
         drain(sender)
         receiver.wait(2)
         assert receiver.numbers == [1, 2]
+
+
+def test_a_receiver_that_dies_over_what_it_is_given_moves_no_cursor(sqlite: Database, forwarder) -> None:
+    events(sqlite, BATCH)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def die() -> None:
+            stream, _ = server.accept()
+            stream.recv(1)
+            stream.close()  # with bytes unread: the connection is reset
+
+        thread = threading.Thread(target=die)
+        thread.start()
+        with pytest.raises(PeerUnreachable):
+            forwarder(sqlite, f"tcp://127.0.0.1:{server.getsockname()[1]}").step()
+        thread.join()
+    assert cursor(sqlite) == 0
 
 
 def test_one_process_sends_at_a_time(database: Database, forwarder) -> None:

@@ -238,16 +238,18 @@ class TestHonestDays:
         assert "the chain does not" in words(result)
 
     def test_anchoring_does_not_follow_a_chain_that_shrank(
-        self, database: Database, file: AnchorFile, anchoring: Anchoring
+        self, database: Database, file: AnchorFile, anchoring: Anchoring, capsys
     ) -> None:
         before = file.path.read_bytes()
         execute(database, "DELETE FROM audit_event WHERE id > 6")
         chained_again(database, 6)
         anchoring.follow()
         assert file.path.read_bytes() == before
+        assert "the chain reaches event 6; at " in "".join(capsys.readouterr())
         events(database, 4)
         anchoring.follow()  # as long as it was, and another
         assert file.path.read_bytes() == before
+        assert "it reached event 10, another" in "".join(capsys.readouterr())
         execute(database, "DELETE FROM audit_event WHERE id > 6")
         chained_again(database, 6)
         restored(database, file, "a drill", actor="operator")

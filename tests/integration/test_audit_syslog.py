@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tests.support.objects import film, spool_object
 from tests.support.syslog_receiver import SyslogReceiver
 from tests.support.tampering import events
 from worker import schema
+from worker.audit import syslog
 from worker.audit.forwarding import AGAIN, BATCH, Forwarder
 from worker.audit.syslog import Receiver
 from worker.database import AuditCursor, Database
@@ -117,20 +117,17 @@ def test_a_datagram_that_nobody_takes_moves_no_cursor(sqlite: Database, forwarde
         assert receiver.numbers == [1, 2]
 
 
-def test_a_receiver_that_dies_over_what_it_is_given_moves_no_cursor(sqlite: Database, forwarder) -> None:
-    events(sqlite, BATCH)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def die() -> None:
-            stream, _ = server.accept()
-            stream.recv(1)
-            stream.close()  # with bytes unread: the connection is reset
-
-        thread = threading.Thread(target=die)
-        thread.start()
-        with pytest.raises(PeerUnreachable):
+def test_a_receiver_that_takes_nothing_moves_no_cursor(
+    sqlite: Database, forwarder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syslog, "TIMEOUT_SECONDS", 0.5)
+    events(sqlite, 8)  # they fit into our buffer, and not into the receiver's
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least that there is
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with pytest.raises(PeerUnreachable, match="it takes nothing"):
             forwarder(sqlite, f"tcp://127.0.0.1:{server.getsockname()[1]}").step()
-        thread.join()
     assert cursor(sqlite) == 0
 
 

@@ -19,7 +19,7 @@ from worker.audit.syslog import Receiver
 from worker.commands.output import say
 from worker.config import Settings, load_settings, made_data_dir, unknown_names
 from worker.database import Database, is_away
-from worker.errors import SchemaOwed, SettingsError
+from worker.errors import AuditBroken, SchemaOwed, SettingsError
 from worker.files import make_private
 from worker.logs import configure_logs, get_logger
 from worker.pipeline import Pipeline
@@ -81,9 +81,9 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
             if pipeline is None or anchoring is None:
                 actor = f"intake@{socket.gethostname()}"
                 database = bootstrap.open_database(settings)
-                pipeline = bootstrap.build_pipeline(settings, database, actor=actor, app=app, routes=True)
-                anchoring = Anchoring(database, AnchorFile(settings.anchors_file), actor=actor)
-                pipeline.say(INTAKE_STARTED)
+                made = bootstrap.build_pipeline(settings, database, actor=actor, app=app, routes=True)
+                made.say(INTAKE_STARTED)
+                pipeline, anchoring = made, Anchoring(database, AnchorFile(settings.anchors_file), actor=actor)
                 forwarder = _forwarder(settings, database)
                 log.info("intake_ready", broker=bool(settings.broker_url))
             handled = pipeline.register_arrivals()
@@ -91,7 +91,7 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
                 pipeline.sweep()
                 anchoring.follow()
                 next_sweep = time.monotonic() + settings.sweep_seconds
-        except (SQLAlchemyError, SchemaOwed, OSError) as error:
+        except (SQLAlchemyError, SchemaOwed, AuditBroken, OSError) as error:
             if isinstance(error, SQLAlchemyError) and not is_away(error):
                 raise
             if not away:

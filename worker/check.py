@@ -10,9 +10,10 @@ from kombu import Connection
 from models.errors import ModelError
 from worker import bootstrap, schema, tls
 from worker.accounts import users
+from worker.audit.anchor import AnchorFile, newest_anchor_fits
 from worker.config import Settings, is_loopback, unknown_names
 from worker.database import Database
-from worker.errors import ChildLost, FirstreadError, SchemaOwed
+from worker.errors import AuditBroken, ChildLost, FirstreadError, SchemaOwed
 from worker.guarded.confinement import WHY
 from worker.inference.pixels import PixelReader
 from worker.intake.headers import HeaderReader
@@ -49,6 +50,7 @@ def check_all(settings: Settings) -> Iterator[Finding]:
     else:
         yield check_database(database)
         yield check_login(settings, database)
+        yield from check_audit(settings, database)
         database.dispose()
     yield check_broker(settings)
     yield from check_models(settings)
@@ -150,6 +152,18 @@ def check_login(settings: Settings, database: Database) -> Finding:
         )
         return Finding("login", False, f"passwords go in clear to http://{settings.web_host}", fix)
     return Finding("login", True, ", ".join(ways))
+
+
+def check_audit(settings: Settings, database: Database) -> Iterator[Finding]:
+    """Hold the newest anchor of the audit chain against the event that it names, and no more than that."""
+    file = AnchorFile(settings.anchors_file)
+    try:
+        if schema.current(database) == schema.newest():
+            yield Finding("audit", True, newest_anchor_fits(database, file))
+    except AuditBroken as error:
+        yield Finding("audit", False, str(error), "`firstread audit verify` says more")
+    except sa.exc.SQLAlchemyError:
+        return  # the database's own line says so
 
 
 def check_broker(settings: Settings) -> Finding:

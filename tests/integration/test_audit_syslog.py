@@ -1,5 +1,6 @@
 """The chain at a real syslog receiver: in order, nothing lost while it was away, over UDP, TCP and TLS."""
 
+import socket
 import ssl
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.support.objects import film, spool_object
 from tests.support.syslog_receiver import SyslogReceiver
 from tests.support.tampering import events
 from worker import schema
+from worker.audit import syslog
 from worker.audit.forwarding import AGAIN, BATCH, Forwarder
 from worker.audit.syslog import Receiver
 from worker.database import AuditCursor, Database
@@ -113,6 +115,20 @@ def test_a_datagram_that_nobody_takes_moves_no_cursor(sqlite: Database, forwarde
         drain(sender)
         receiver.wait(2)
         assert receiver.numbers == [1, 2]
+
+
+def test_a_receiver_that_takes_nothing_moves_no_cursor(
+    sqlite: Database, forwarder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syslog, "TIMEOUT_SECONDS", 0.5)
+    events(sqlite, 8)  # they fit into our buffer, and not into the receiver's
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least that there is
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with pytest.raises(PeerUnreachable, match="it takes nothing"):
+            forwarder(sqlite, f"tcp://127.0.0.1:{server.getsockname()[1]}").step()
+    assert cursor(sqlite) == 0
 
 
 def test_one_process_sends_at_a_time(database: Database, forwarder) -> None:

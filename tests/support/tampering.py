@@ -29,7 +29,8 @@ def execute(database: Database, statement: str, **values: object) -> None:
 def chained_again(database: Database, first: int) -> None:
     """Give the events from `first` on digests that fit each other, and the head what fits them."""
     with database.write() as session:
-        before = session.get(AuditEvent, first - 1)
+        earlier = select(AuditEvent).where(AuditEvent.id < first).order_by(col(AuditEvent.id).desc())
+        before = session.exec(earlier).first()
         previous = before.sha256 if before else GENESIS
         for event in session.exec(select(AuditEvent).where(col(AuditEvent.id) >= first).order_by(col(AuditEvent.id))):
             event.previous_sha256 = previous

@@ -21,9 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqlmodel import select
+
 from worker import metrics
 from worker.audit.log import append, read_head
-from worker.database import AuditHead, Database
+from worker.database import AuditEvent, AuditHead, Database
 from worker.errors import AuditBroken
 from worker.files import make_private, sync_directory
 from worker.logs import get_logger
@@ -282,6 +284,31 @@ def restored(database: Database, file: AnchorFile, reason: str, *, actor: str) -
         }
         append(session, RESTORED, str(file.path), detail, actor=actor)
     return anchor
+
+
+def newest_anchor_fits(database: Database, file: AnchorFile) -> str:
+    """Look whether the event that the newest anchor names is there and the same; return what was found, in words.
+
+    Raises
+    ------
+    AuditBroken
+        When it is not, or no anchor can be read.
+    """
+    anchors = file.read()
+    newest = anchors.valid[-1] if anchors and anchors.valid else None
+    with database.read() as session:
+        head = read_head(session)
+        begun = session.exec(select(AuditEvent.id).where(AuditEvent.subject == str(file.path)).limit(1)).first()
+        event = session.get(AuditEvent, newest.id) if newest else None
+    if head is None:
+        raise AuditBroken("the row of the table audit_head is gone")
+    if newest is None:
+        if begun is not None:
+            raise AuditBroken(f"{file.path} is gone, or holds no anchor, and the chain tells of it")
+        return f"{head.count} events, no anchor yet: intake makes the first"
+    if newest.id and (event is None or event.sha256 != newest.sha256):
+        raise AuditBroken(f"event {newest.id}, anchored at {newest.at}, is not in the chain as it was")
+    return f"{head.count} events, anchored up to event {newest.id} at {newest.at}"
 
 
 def _now() -> str:

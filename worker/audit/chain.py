@@ -72,7 +72,6 @@ class ChainCheck:
         self._fits: Anchor | None = None
         self._misfits: list[Anchor] = []
         self._behind: list[int] = []
-        self._head_met = head is None or head.last_id == 0
 
     @property
     def anchored(self) -> Anchor | None:
@@ -122,10 +121,8 @@ class ChainCheck:
 
     def _outside(self, row: Row) -> None:
         head = self.head
-        if head is not None and row.id == head.last_id:
-            self._head_met = True
-            if row.sha256 != head.last_sha256:
-                self.report(Finding(EVENTS, row.id, "the head carries another SHA-256 for it: it was rewritten"))
+        if head is not None and row.id == head.last_id and row.sha256 != head.last_sha256:
+            self.report(Finding(EVENTS, row.id, "the head carries another SHA-256 for it: it was rewritten"))
         elif head is not None and row.id > head.last_id:
             self._behind = [*self._behind[:1], row.id]
         for anchor in self._anchored.pop(row.id, ()):
@@ -149,8 +146,6 @@ class ChainCheck:
             self.report(Finding(EVENTS, _range(self._behind[0], self._behind[-1]), what))
         elif last_id < head.last_id:
             self.report(Finding(EVENTS, _range(last_id + 1, head.last_id), "missing at the end: deleted"))
-        elif not self._head_met:
-            self.report(Finding(EVENTS, head.last_id, "missing: deleted"))
         elif self.count != head.count:
             self.report(Finding(HEAD, 1, f"it counts {head.count} events, there are {self.count}"))
 

@@ -18,7 +18,7 @@ from worker.audit.syslog import Receiver
 from worker.commands.output import say
 from worker.config import Settings, load_settings, made_data_dir, unknown_names
 from worker.database import Database, is_away
-from worker.errors import SchemaOwed, SettingsError
+from worker.errors import AuditBroken, SchemaOwed, SettingsError
 from worker.files import make_private
 from worker.logs import configure_logs, get_logger
 from worker.pipeline import Pipeline
@@ -82,9 +82,9 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
             if pipeline is None or anchoring is None:
                 actor = f"intake@{socket.gethostname()}"
                 database = bootstrap.open_database(settings)
-                pipeline = bootstrap.build_pipeline(settings, database, actor=actor, app=app, routes=True)
-                anchoring = Anchoring(database, AnchorFile(settings.anchors_file), actor=actor)
-                pipeline.say(INTAKE_STARTED)
+                made = bootstrap.build_pipeline(settings, database, actor=actor, app=app, routes=True)
+                made.say(INTAKE_STARTED)
+                pipeline, anchoring = made, Anchoring(database, AnchorFile(settings.anchors_file), actor=actor)
                 forwarder = _forwarder(settings, database)
                 timetable = Timetable(bootstrap.retention(settings, pipeline))
                 log.info("intake_ready", broker=bool(settings.broker_url))
@@ -95,7 +95,7 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
                 next_sweep = time.monotonic() + settings.sweep_seconds
             if timetable is not None:
                 timetable.turn()
-        except (SQLAlchemyError, SchemaOwed, OSError) as error:
+        except (SQLAlchemyError, SchemaOwed, AuditBroken, OSError) as error:
             if isinstance(error, SQLAlchemyError) and not is_away(error):
                 raise
             if not away:

@@ -12,7 +12,7 @@ branch_labels = None
 depends_on = None
 
 GENESIS = '0' * 64
-FORWARD_ONLY = 'NEW.count <= OLD.count OR NEW.last_id <= OLD.last_id'
+FORWARD_ONLY = 'NEW.count <= OLD.count OR NEW.last_id <= OLD.last_id OR NEW.gapless_after <> OLD.gapless_after'
 
 SQLITE_TRIGGERS = {
     'audit_event_no_update': "BEFORE UPDATE ON audit_event BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END",

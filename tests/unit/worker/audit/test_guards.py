@@ -32,6 +32,7 @@ def database(database_url: str):
         "DELETE FROM audit_head",
         "UPDATE audit_head SET count = 2, last_id = 2",
         "UPDATE audit_head SET last_sha256 = 'f'",
+        "UPDATE audit_head SET count = 4, last_id = 4, gapless_after = 4",
         "INSERT INTO audit_head VALUES (2, 1, 1, 'a', 0)",
     ],
 )

@@ -7,8 +7,9 @@ import pytest
 from tests.support.tampering import chained_again, events, execute, unguarded
 from worker import schema
 from worker.audit.anchor import AnchorFile, Anchoring, restored
+from worker.audit.log import digest
 from worker.audit.verify import Verification, verify
-from worker.database import Database
+from worker.database import AuditEvent, Database
 
 
 @pytest.fixture
@@ -112,6 +113,40 @@ class TestTampering:
         chained_again(database, 8)
         assert ("audit_event", 7) in found(verify(database, file))
 
+    def test_what_no_anchor_has_seen_yet_the_head_has(self, database: Database, file: AnchorFile) -> None:
+        events(database, 3)
+        execute(database, "DELETE FROM audit_event WHERE id > 11")
+        assert found(verify(database, file)) == [("audit_event", "12 to 13")]
+
+    def test_the_last_row_rewritten_before_it_is_anchored(self, database: Database, file: AnchorFile) -> None:
+        events(database, 3)
+        with database.read() as session:
+            event = session.get_one(AuditEvent, 13)
+            event.subject = "other"
+        execute(database, "UPDATE audit_event SET subject = 'other', sha256 = :sha WHERE id = 13", sha=digest(event))
+        result = verify(database, file)
+        assert found(result) == [("audit_event", 13)]
+        assert "the head carries another SHA-256" in words(result)
+
+    def test_a_row_taken_out_before_it_is_anchored(self, database: Database, file: AnchorFile) -> None:
+        events(database, 3)
+        execute(database, "DELETE FROM audit_event WHERE id = 12")
+        execute(database, "UPDATE audit_event SET previous_sha256 = (SELECT sha256 FROM audit_event WHERE id = 11)"
+                          " WHERE id = 13")  # fmt: skip
+        with database.read() as session:
+            sha = digest(session.get_one(AuditEvent, 13))
+        execute(database, "UPDATE audit_event SET sha256 = :sha WHERE id = 13", sha=sha)
+        execute(database, "UPDATE audit_head SET count = 12, last_sha256 = :sha", sha=sha)
+        result = verify(database, file)
+        assert found(result) == [("audit_event", 12)]
+        assert "missing before event 13" in words(result)
+
+    def test_an_anchored_row_taken_out_as_if_it_had_never_been(self, database: Database, file: AnchorFile) -> None:
+        execute(database, "UPDATE audit_head SET gapless_after = 10")
+        execute(database, "DELETE FROM audit_event WHERE id = 5")
+        chained_again(database, 6)
+        assert ("audit_event", 5) in found(verify(database, file))
+
     def test_a_number_used_again(self, database: Database, file: AnchorFile) -> None:
         execute(database, "DELETE FROM audit_event WHERE id = 7")
         execute(
@@ -203,13 +238,20 @@ class TestHonestDays:
         assert "the chain does not" in words(result)
 
     def test_anchoring_does_not_follow_a_chain_that_shrank(
-        self, database: Database, file: AnchorFile, anchoring: Anchoring
+        self, database: Database, file: AnchorFile, anchoring: Anchoring, capsys
     ) -> None:
         before = file.path.read_bytes()
         execute(database, "DELETE FROM audit_event WHERE id > 6")
         chained_again(database, 6)
         anchoring.follow()
         assert file.path.read_bytes() == before
+        assert "the chain reaches event 6; at " in "".join(capsys.readouterr())
+        events(database, 4)
+        anchoring.follow()  # as long as it was, and another
+        assert file.path.read_bytes() == before
+        assert "it reached event 10, another" in "".join(capsys.readouterr())
+        execute(database, "DELETE FROM audit_event WHERE id > 6")
+        chained_again(database, 6)
         restored(database, file, "a drill", actor="operator")
         anchoring.follow()
         assert verify(database, file).findings == []

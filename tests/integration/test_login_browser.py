@@ -1,4 +1,4 @@
-"""The login in a real browser: by keyboard, on a phone, in the dark and the light, through a provider; then the docs."""
+"""The login in a real browser: by keyboard, on a phone, dark and light, through a provider; and the docs."""
 
 from collections.abc import Iterator
 from pathlib import Path

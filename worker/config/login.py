@@ -62,8 +62,8 @@ class LoginSettings(BaseSettings):
     @classmethod
     def _role_list(cls, value: Any) -> Any:
         parts = split_commas(value)
-        if not isinstance(parts, tuple) or not all(isinstance(part, str) for part in parts):
-            return parts
+        if not isinstance(parts, (tuple, list)) or not all(isinstance(part, str) for part in parts):
+            return parts  # a list of strings in firstread.toml: values with commas, as LDAP's names, go there
         return tuple(_role(part) for part in parts)
 
     @model_validator(mode="after")

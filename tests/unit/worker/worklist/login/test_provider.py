@@ -132,7 +132,7 @@ def test_an_answer_works_once(hospital: Site) -> None:
     "wrong", [{"nonce": "of another login"}, {"client_id": "somebody else"}, {"iss": "https://evil.example.org"}]
 )
 def test_an_id_token_that_is_not_for_us_is_not_believed(
-    hospital: Site, wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    hospital: Site, issuer: str, wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The provider's own answer, read as if another nonce, client or issuer had been asked for."""
     from authlib.integrations.starlette_client.apps import StarletteOAuth2App
@@ -140,6 +140,8 @@ def test_an_id_token_that_is_not_for_us_is_not_believed(
     real = StarletteOAuth2App.parse_id_token
 
     async def parse(self: Any, token: Any, nonce: str, claims_options: Any = None, **more: Any) -> Any:
+        assert claims_options["iss"] == {"essential": True, "value": issuer}, "this is what is asked for"
+        assert claims_options["aud"] == {"essential": True, "value": "firstread"}
         if "iss" in wrong:
             claims_options = claims_options | {"iss": {"essential": True, "value": wrong["iss"]}}
         if "client_id" in wrong:

@@ -138,10 +138,10 @@ def test_an_id_token_that_is_not_for_us_is_not_believed(
     from authlib.integrations.starlette_client.apps import StarletteOAuth2App
 
     real = StarletteOAuth2App.parse_id_token
+    asked: list[dict[str, str]] = []
 
     async def parse(self: Any, token: Any, nonce: str, claims_options: Any = None, **more: Any) -> Any:
-        assert claims_options["iss"] == {"essential": True, "value": issuer}, "this is what is asked for"
-        assert claims_options["aud"] == {"essential": True, "value": "firstread"}
+        asked.append({name: claims_options.get(name, {}).get("value") for name in ("iss", "aud")})
         if "iss" in wrong:
             claims_options = claims_options | {"iss": {"essential": True, "value": wrong["iss"]}}
         if "client_id" in wrong:
@@ -152,6 +152,7 @@ def test_an_id_token_that_is_not_for_us_is_not_believed(
     with hospital.client() as client:
         assert through(client, "grace").status_code == 401
         assert client.get("/").status_code == 303
+    assert asked == [{"iss": issuer, "aud": "firstread"}]
 
 
 def test_a_provider_that_is_away_keeps_nobody_else_out(tmp_path: Path) -> None:

@@ -134,10 +134,10 @@ def check_login(settings: Settings, database: Database) -> Finding:
     ]
     try:
         with database.read() as session:
-            ways += ["accounts and tokens in the database"] if users.anybody(session) else []
+            made = schema.current(database) is not None  # SQLite's is made by the first service
+            ways += ["accounts and tokens in the database"] if made and users.anybody(session) else []
     except sa.exc.SQLAlchemyError as error:
-        if settings.database_url or (not ways and not is_loopback(settings.web_host)):
-            return Finding("login", False, f"accounts cannot be read: {_first_line(error)}", "mend the database first")
+        return Finding("login", False, f"accounts cannot be read: {_first_line(error)}", "mend the database first")
     if is_loopback(settings.web_host):
         words = (
             ", ".join(ways) or "nobody yet: the JSON interface is open to this machine, the pages to a one-time link"

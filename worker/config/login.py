@@ -62,8 +62,8 @@ class LoginSettings(BaseSettings):
     @classmethod
     def _role_list(cls, value: Any) -> Any:
         parts = split_commas(value)
-        if not isinstance(parts, tuple) or not all(isinstance(part, str) for part in parts):
-            return parts
+        if not isinstance(parts, (tuple, list)) or not all(isinstance(part, str) for part in parts):
+            return parts  # a list of strings in firstread.toml: values with commas, as LDAP's names, go there
         return tuple(_role(part) for part in parts)
 
     @model_validator(mode="after")
@@ -76,12 +76,12 @@ class LoginSettings(BaseSettings):
         for name in ("oidc_client_id", "oidc_roles"):
             if not getattr(self, name):
                 raise ValueError(f"FIRSTREAD_{name.upper()} is needed where FIRSTREAD_OIDC_ISSUER is set")
-        if self.oidc_client_secret is not None and self.oidc_client_secret_file is not None:
-            raise ValueError("FIRSTREAD_OIDC_CLIENT_SECRET and FIRSTREAD_OIDC_CLIENT_SECRET_FILE: set one of them")
+        if (self.oidc_client_secret is None) == (self.oidc_client_secret_file is None):
+            raise ValueError("FIRSTREAD_OIDC_CLIENT_SECRET or FIRSTREAD_OIDC_CLIENT_SECRET_FILE: set one of them")
         return self
 
-    def client_secret(self) -> str | None:
-        """Return the client secret, from the setting or the file; None: a public client, PKCE alone.
+    def client_secret(self) -> str:
+        """Return the client secret, from the setting or the file; empty where there is no provider.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class LoginSettings(BaseSettings):
         """
         if self.oidc_client_secret_file is not None:
             return self.oidc_client_secret_file.read_text(encoding="utf-8").strip()
-        return None if self.oidc_client_secret is None else self.oidc_client_secret.get_secret_value()
+        return "" if self.oidc_client_secret is None else self.oidc_client_secret.get_secret_value()
 
 
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")

@@ -1,6 +1,6 @@
 """The login page, and what follows a login: a new session in the browser, in place of whatever it had."""
 
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import jinja2
 from fastapi import Request, Response
@@ -28,7 +28,7 @@ class LoginPage:
 
     def show(self, request: Request, *, said: str = "", next_path: str = "/", code: int = 200) -> Response:
         """Show the page, with a token in its form and what it is made of in a cookie."""
-        secret = self._form_cookie.read(request) or new_secret()
+        secret, provider = self._form_cookie.read(request) or new_secret(), self._access.provider
         with self._database.read() as session:
             nobody_yet = "" if self._access.anybody(session) else NOBODY_YET
         page = self._templates.get_template("login.html").render(
@@ -37,7 +37,8 @@ class LoginPage:
             form_token=_form_token(secret),
             nobody_yet=nobody_yet,
             by_link=self._access.from_this_machine(request),
-            provider=self._access.provider.issuer if self._access.provider is not None else "",
+            provider=provider is not None,
+            provider_name=urlsplit(provider.issuer).hostname if provider is not None else "",
         )
         response = HTMLResponse(page, code)
         self._form_cookie.put(request, response, secret)

@@ -47,7 +47,7 @@ class ProviderSettings:
 
     issuer: str
     client_id: str
-    client_secret: str | None = field(repr=False)
+    client_secret: str = field(repr=False)
     role_claim: str
     roles: Sequence[tuple[str, Role]]
     name_claim: str
@@ -70,7 +70,6 @@ class Provider:
                 "scope": "openid profile email",
                 "code_challenge_method": "S256",
                 "timeout": 10,
-                **({} if settings.client_secret else {"token_endpoint_auth_method": "none"}),
             },
         )
 

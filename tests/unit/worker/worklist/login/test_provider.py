@@ -1,7 +1,5 @@
-"""Logging in through a real OpenID Connect provider on this machine, and every answer of it that must not be believed."""
+"""Logging in through a real OpenID Connect provider on this machine, and answers that must not be believed."""
 
-import logging
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support.accounts import PASSWORD, Site, events, log_in, site, users_of
+from tests.support.login_provider import agree, login_provider
 from worker.accounts.permissions import Role
 from worker.worklist.login.provider import Provider, ProviderSettings
 
@@ -19,19 +18,8 @@ ROLES = (("pacs-admins", Role.ADMIN), ("readers", Role.RADIOLOGIST))
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own dependencies are dated
-        import oidc_provider_mock
-
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        people = [
-            oidc_provider_mock.User(sub="grace", claims={"preferred_username": "Grace", "groups": ["x", "readers"]}),
-            oidc_provider_mock.User(sub="nobody", claims={"groups": ["kitchen"]}),
-            oidc_provider_mock.User(sub="root", claims={"realm_access": {"roles": ["pacs-admins", "readers"]}}),
-            oidc_provider_mock.User(sub="ada", claims={"preferred_username": "ada", "groups": "readers"}),
-        ]
-        with oidc_provider_mock.run_server_in_thread(user_claims=people) as server:
-            yield f"http://localhost:{server.server_port}"
+    with login_provider() as address:
+        yield address
 
 
 def provider(issuer: str, **changes: Any) -> Provider:
@@ -59,17 +47,8 @@ def to_provider(client: httpx.Client, path: str = "/login/provider") -> str:
     return answer.headers["location"]
 
 
-def back_from(address: str, sub: str) -> str:
-    """Agree at the provider; return the address that it sends the browser back to."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        answer = httpx.post(address, data={"sub": sub})
-    assert answer.status_code == 302, answer.text
-    return answer.headers["location"]
-
-
 def through(client: httpx.Client, sub: str, path: str = "/login/provider") -> httpx.Response:
-    return client.get(back_from(to_provider(client, path), sub))
+    return client.get(agree(to_provider(client, path), sub))
 
 
 def test_there_and_back(hospital: Site) -> None:
@@ -83,7 +62,7 @@ def test_there_and_back(hospital: Site) -> None:
         assert query["state"]
         assert query["nonce"]
         assert "secret" not in asked
-        answer = client.get(back_from(asked, "grace"))
+        answer = client.get(agree(asked, "grace"))
         assert answer.status_code == 303
         assert answer.headers["location"] == "/studies/1.2.3"
         (made,) = [line for line in answer.headers.get_list("set-cookie") if "session" in line]
@@ -112,7 +91,7 @@ def test_who_is_called_as_one_of_ours_does_not_become_them(hospital: Site) -> No
 
 
 def test_a_claim_within_a_claim_and_the_first_match(issuer: str, tmp_path: Path) -> None:
-    keycloak = provider(issuer, role_claim="realm_access.roles", client_secret=None)
+    keycloak = provider(issuer, role_claim="realm_access.roles")
     with site(tmp_path, provider=keycloak) as made, made.client() as client:
         assert through(client, "root").status_code == 303
         assert client.get("/audit").status_code == 200
@@ -121,7 +100,7 @@ def test_a_claim_within_a_claim_and_the_first_match(issuer: str, tmp_path: Path)
 
 def test_an_answer_to_a_question_of_another_browser_is_not_believed(hospital: Site) -> None:
     with hospital.client() as attacker, hospital.client() as victim:
-        planted = back_from(to_provider(attacker), "grace")
+        planted = agree(to_provider(attacker), "grace")
         assert victim.get(planted).status_code == 401, "nothing was under way"
         to_provider(victim)
         assert victim.get(planted).status_code == 401, "the state is another's"
@@ -131,7 +110,7 @@ def test_an_answer_to_a_question_of_another_browser_is_not_believed(hospital: Si
 @pytest.mark.parametrize("change", ["state", "code", "error", "nothing"])
 def test_an_answer_that_was_changed_is_not_believed(hospital: Site, change: str) -> None:
     with hospital.client() as client:
-        answer = httpx.URL(back_from(to_provider(client), "grace"))
+        answer = httpx.URL(agree(to_provider(client), "grace"))
         changed = {
             "state": answer.copy_set_param("state", "x"),
             "code": answer.copy_set_param("code", "x"),
@@ -144,7 +123,7 @@ def test_an_answer_that_was_changed_is_not_believed(hospital: Site, change: str)
 
 def test_an_answer_works_once(hospital: Site) -> None:
     with hospital.client() as client:
-        answer = back_from(to_provider(client), "grace")
+        answer = agree(to_provider(client), "grace")
         assert client.get(answer).status_code == 303
         assert client.get(answer).status_code == 401
 
@@ -153,14 +132,16 @@ def test_an_answer_works_once(hospital: Site) -> None:
     "wrong", [{"nonce": "of another login"}, {"client_id": "somebody else"}, {"iss": "https://evil.example.org"}]
 )
 def test_an_id_token_that_is_not_for_us_is_not_believed(
-    hospital: Site, wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    hospital: Site, issuer: str, wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The provider's own answer, read as if another nonce, client or issuer had been asked for."""
     from authlib.integrations.starlette_client.apps import StarletteOAuth2App
 
     real = StarletteOAuth2App.parse_id_token
+    asked: list[dict[str, str]] = []
 
     async def parse(self: Any, token: Any, nonce: str, claims_options: Any = None, **more: Any) -> Any:
+        asked.append({name: claims_options.get(name, {}).get("value") for name in ("iss", "aud")})
         if "iss" in wrong:
             claims_options = claims_options | {"iss": {"essential": True, "value": wrong["iss"]}}
         if "client_id" in wrong:
@@ -171,6 +152,7 @@ def test_an_id_token_that_is_not_for_us_is_not_believed(
     with hospital.client() as client:
         assert through(client, "grace").status_code == 401
         assert client.get("/").status_code == 303
+    assert asked == [{"iss": issuer, "aud": "firstread"}]
 
 
 def test_a_provider_that_is_away_keeps_nobody_else_out(tmp_path: Path) -> None:
@@ -183,7 +165,7 @@ def test_a_provider_that_is_away_keeps_nobody_else_out(tmp_path: Path) -> None:
 
 
 def test_a_provider_that_calls_itself_otherwise_is_not_asked(issuer: str, tmp_path: Path) -> None:
-    other = issuer.replace("localhost", "127.0.0.1") + "/."
+    other = f"{issuer}/other/.."
     with site(tmp_path, provider=provider(other)) as made, made.client() as client:
         assert client.get("/login/provider").status_code == 503
 

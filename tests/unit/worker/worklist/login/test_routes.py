@@ -6,7 +6,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from tests.support.accounts import PASSWORD, Site, events, form_token, log_in, logins_of, site, users_of
+from tests.support.accounts import LIFETIME, PASSWORD, Site, events, form_token, log_in, logins_of, site, users_of
 from tests.support.worklist_rows import uid
 from worker.accounts.permissions import Role
 from worker.database import LoginFailure, LoginSession, utc_now
@@ -124,9 +124,7 @@ def test_a_page_that_refreshes_itself_is_nobody_and_a_click_is_somebody(shared: 
     with shared.client() as client:
         log_in(client, "ada", PASSWORD)
         with shared.database.write() as session:
-            session.execute(
-                sa.update(LoginSession).values(seen_at=utc_now() - logins_of(shared.database).lifetime.idle / 2)
-            )
+            session.execute(sa.update(LoginSession).values(seen_at=utc_now() - LIFETIME.idle / 2))
         before = seen()
         assert client.get("/fragments/worklist", headers={"hx-trigger": "live"}).status_code == 200
         assert seen() == before

@@ -111,7 +111,7 @@ class Runner:
         for line in found.read_bytes().splitlines():
             said = json.loads(line)
             result.violations += 1
-            self._keep(result, said["index"], said["what"])
+            self._keep(result, said["index"], said["what"], said["case"])
         if over or (not hung and process.returncode == 0):
             return last
         if hung:
@@ -159,13 +159,16 @@ class Runner:
         advance(result.cases - told)
         return False, False
 
-    def _keep(self, result: Result, index: int, what: str) -> None:
+    def _keep(self, result: Result, index: int, what: str, case: str | None = None) -> None:
         if len(result.kept) >= KEPT:
             return
         self.keep.mkdir(parents=True, exist_ok=True)
         path = self.keep / f"{result.target.replace(' ', '-')}-{self.seed}-{index}.case"
-        with opened(result.target) as target:
-            path.write_bytes(target.random_case(self.seed, index))
+        if case is not None:
+            path.write_bytes(bytes.fromhex(case))
+        else:
+            with opened(result.target) as target:
+                path.write_bytes(target.random_case(self.seed, index))
         result.kept.append(f"{path}: {what}")
 
 

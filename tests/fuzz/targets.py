@@ -36,7 +36,15 @@ INFLATED = 64 << 20
 
 
 class Violation(Exception):
-    """Something that must hold does not; the message says what."""
+    """Something that must hold does not; the message says what.
+
+    Attributes
+    ----------
+    case
+        The case, where it is not the one that was being run.
+    """
+
+    case: bytes | None = None
 
 
 class Target(ABC):
@@ -103,7 +111,7 @@ def speaks_of_nobody(words: str) -> None:
 class FileMetaTarget(Target):
     """File meta information, as intake reads it; and the file down to its pixels, as the decoding child does."""
 
-    name, share = "part 10", 30
+    name, share = "part 10", 35
 
     def made(self, choice: int, steps: Sequence[Mutation]) -> bytes:
         """Return a seed of which any byte may be mutated, every second one after the file meta information."""
@@ -135,7 +143,7 @@ class FileMetaTarget(Target):
 class HeaderTarget(Target):
     """The parser of the child that reads headers, and the parent's judgement of what it says."""
 
-    name, share = "headers", 30
+    name, share = "headers", 40
 
     def run(self, case: bytes) -> None:
         """Read one case."""
@@ -151,7 +159,7 @@ class HeaderTarget(Target):
 class RegistrationTarget(Target):
     """Spool to rows, with the real child and a real database, in batches."""
 
-    name, share = "registration", 10
+    name, share = "registration", 5
     batch = 64
     renewed = 2000
     """So many objects into one database: then a new one, that none grows without end."""
@@ -215,26 +223,35 @@ class RegistrationTarget(Target):
         contents = {row.dataset_sha256 for row in rows}
         for name, content in self.spooled.items():
             row = by_name.get(name)
+            if row is None and content not in contents:
+                raise Violation("an object is neither registered nor an identical resend")
             if row is None:
-                if content not in contents:
-                    raise Violation("an object is neither registered nor an identical resend")
                 continue
-            if row.status not in {InstanceStatus.PENDING, InstanceStatus.FAILED, InstanceStatus.NOT_ELIGIBLE}:
-                raise Violation(f"status {row.status}")
-            if row.status != InstanceStatus.PENDING and not row.reason:
-                raise Violation("a failure without a reason")
-            if "it cannot be registered" in row.reason:
-                raise Violation(row.reason)
-            speaks_of_nobody(f"{row.reason} {row.remark}")
+            try:
+                self._judge_row(row)
+            except Violation as error:
+                path = self.pipeline.spool.path(name)
+                error.case = path.read_bytes() if path else None
+                raise
         newest = select(AuditEvent).order_by(col(AuditEvent.id).desc()).limit(2 * self.batch)
         for event in session.exec(newest).all():
             speaks_of_nobody(f"{event.subject} {event.detail}")
+
+    @staticmethod
+    def _judge_row(row: Instance) -> None:
+        if row.status not in {InstanceStatus.PENDING, InstanceStatus.FAILED, InstanceStatus.NOT_ELIGIBLE}:
+            raise Violation(f"status {row.status}")
+        if row.status != InstanceStatus.PENDING and not row.reason:
+            raise Violation("a failure without a reason")
+        if "it cannot be registered" in row.reason:
+            raise Violation(row.reason)
+        speaks_of_nobody(f"{row.reason} {row.remark}")
 
 
 class PixelTarget(Target):
     """Pixels, through the guarded child."""
 
-    name, share = "pixels", 15
+    name, share = "pixels", 10
 
     def open(self) -> None:
         """Start the child."""
@@ -260,12 +277,12 @@ class PixelTarget(Target):
 class CodestreamTarget(PixelTarget):
     """Compressed frames alone: what they say of their size, and the decoders in the guarded child."""
 
-    name, share = "codestreams", 15
+    name, share = "codestreams", 10
 
     def made(self, choice: int, steps: Sequence[Mutation]) -> bytes:
         """Return an object with a mutated frame."""
         syntax, frame = frames()[choice % len(frames())]
-        self.frame = mutate(frame, steps, others=[other for _, other in frames()])
+        self.frame = mutate(frame, steps, others=[other for _, other in frames()]).ljust(2, b"\0")
         return wrapped(syntax, self.frame, self.path)
 
     def run(self, case: bytes) -> None:

@@ -75,15 +75,17 @@ def run(name: str, seed: int, first: int, last: int, state_file: Path) -> None:
 
 
 def _judged(index: int, way: object) -> None:
+    case = None
     try:
         way()  # type: ignore[operator]
     except Violation as error:
         told = str(error)
+        case = error.case.hex() if error.case is not None else None
     except Exception as error:  # noqa: BLE001 - any error that gets here is what is looked for
         told = f"{type(error).__name__}: {error}"
     else:
         return
-    print(json.dumps({"index": index, "what": told[:500]}), flush=True)
+    print(json.dumps({"index": index, "what": told[:500], "case": case}), flush=True)
 
 
 if __name__ == "__main__":

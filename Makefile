@@ -6,13 +6,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 
-.PHONY: help demo test env lock lint types imports unit clean
+.PHONY: help demo test env lock lint types imports unit fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo [ARGS='--exit' | ARGS='--scans DIR']   everything on this machine, scans pushed through it"
 	@echo "make test                                        lint, types, import rules and the whole suite"
 	@echo "make env                                         the environment alone (.venv)"
+	@echo "make fuzz [ARGS='--cases N' | ARGS=--coverage]      hostile objects, 100,000 of them, and a table"
 	@echo "make lock                                        renew requirements.lock from pyproject.toml (needs uv)"
 
 env: $(STAMP)
@@ -45,6 +46,9 @@ unit: env
 
 test: lint types imports
 	$(BIN)/pytest $(ARGS)
+
+fuzz: env
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

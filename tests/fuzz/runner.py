@@ -106,7 +106,7 @@ class Runner:
             str(path),
         ]
         with found.open("wb") as out, subprocess.Popen(command, cwd=ROOT, stdout=out) as process:
-            hung, over = self._watch(process, state, done, advance, deadline, result)
+            hung, over = self._watch(process, state, (done, last), advance, deadline, result)
         index = state.read()[0]
         for line in found.read_bytes().splitlines():
             said = json.loads(line)
@@ -132,20 +132,22 @@ class Runner:
         self,
         process: subprocess.Popen[bytes],
         state: State,
-        before: int,
+        span: tuple[int, int],
         advance: Callable[[int], object],
         deadline: float,
         result: Result,
     ) -> tuple[bool, bool]:
-        """Wait for the process; return whether it hung, and whether its time was over."""
+        """Wait for the process; `span`: cases done before, and the last. Return whether it hung, or ran out of time."""
+        before, last = span
         at, since, told = state.read()[0], time.monotonic(), before
         patience = START_SECONDS
         while process.poll() is None:
             time.sleep(POLL_SECONDS)
             index, done, *_ = state.read()
             if index != at:
-                at, since, patience = index, time.monotonic(), self.hang_seconds
-            elif done > before:
+                at, since = index, time.monotonic()
+                patience = self.hang_seconds if index < last else START_SECONDS  # after the last it only ends
+            elif done > before and index < last:
                 patience = self.hang_seconds
             advance(done - told)
             told = done

@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 
-.PHONY: help demo test soak env lock lint types imports unit traps fuzz-network clean
+.PHONY: help demo test soak env lock lint types imports unit traps fuzz fuzz-network clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make traps [ARGS='--only 7']                     every guard taken away in a copy: its tests have to turn red"
 	@echo "make fuzz-network [ARGS='--cases 20000 --seed 1'] spoiled conversations with the real listener"
 	@echo "make env                                         the environment alone (.venv)"
+	@echo "make fuzz [ARGS='--cases N' | ARGS=--coverage]      hostile objects, 100,000 of them, and a table"
 	@echo "make lock                                        renew requirements.lock from pyproject.toml (needs uv)"
 
 env: $(STAMP)
@@ -57,6 +58,9 @@ traps: env
 
 fuzz-network: env
 	@$(BIN)/python -m tests.fuzz_network $(ARGS)
+
+fuzz: env
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -1,6 +1,7 @@
 """Read the attributes that pixels need, one clear reason for each that is missing or absurd."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,20 @@ from pydicom.datadict import tag_for_keyword
 from worker.errors import PixelError
 
 _SHOWN = 40
+_HARMLESS = re.compile(r"[0-9A-Z_ ]*|[0-9eE .,+\-\[\]']*")
+"""What codes and numbers are written with; a value that is written with more may be a name in the wrong place."""
 
 
 def named(keyword: str) -> str:
     """Return an attribute as a person looks it up: `Rows (0028,0010)`."""
     tag = tag_for_keyword(keyword) or 0
     return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def quoted(found: Any) -> str:
+    """Return a code or a number as a message may quote it; what is neither is not quoted."""
+    words = str(found)[:_SHOWN]
+    return words if _HARMLESS.fullmatch(words) else "neither code nor number"
 
 
 def value(header: Dataset, keyword: str) -> Any:
@@ -31,7 +40,7 @@ def value(header: Dataset, keyword: str) -> Any:
     try:
         found = header.get(keyword)
     except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
-        raise PixelError(f"{named(keyword)} cannot be read: {str(error)[:80]}") from error
+        raise PixelError(f"{named(keyword)} cannot be read: {type(error).__name__}") from error
     return None if found is None or (isinstance(found, (str, bytes, Sequence)) and not len(found)) else found
 
 
@@ -57,7 +66,7 @@ def whole(header: Dataset, keyword: str, default: int | None = None) -> int:
     try:
         return int(found)
     except (TypeError, ValueError) as error:
-        raise PixelError(f"{named(keyword)} is {str(found)[:_SHOWN]}, not one whole number") from error
+        raise PixelError(f"{named(keyword)} is {quoted(found)}, not one whole number") from error
 
 
 def numbers(header: Dataset, keyword: str) -> list[float]:
@@ -75,9 +84,9 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
     try:
         result = [float(one) for one in values]
     except (TypeError, ValueError) as error:
-        raise PixelError(f"{named(keyword)} is {str(found)[:_SHOWN]}, not a number") from error
+        raise PixelError(f"{named(keyword)} is {quoted(found)}, not a number") from error
     if not all(math.isfinite(one) for one in result):
-        raise PixelError(f"{named(keyword)} is {str(found)[:_SHOWN]}, not a finite number")
+        raise PixelError(f"{named(keyword)} is {quoted(found)}, not a finite number")
     return result
 
 

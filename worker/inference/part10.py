@@ -4,6 +4,7 @@ Values that pixels do not need are skipped, so names of patients are never read 
 """
 
 import mmap
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -23,6 +24,7 @@ from pydicom.uid import (
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from worker.errors import PixelError
+from worker.inference.attributes import quoted, text
 
 ASK = "ask the modality for uncompressed, JPEG Lossless, JPEG-LS, JPEG 2000 or RLE images"
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
@@ -40,6 +42,7 @@ _WANTED = (
     "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
+_UID = re.compile(r"[0-9.]{1,64}")
 _WANTED_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _WANTED]
 
 
@@ -103,7 +106,7 @@ class Part10:
         if not self._pixel_tag and not self.header:
             raise PixelError("nothing in it describes an image: it is no DICOM object, or one without pixels")
         if not self._pixel_tag:
-            modality = str(self.header.get("Modality") or "unknown")[:16]
+            modality = quoted(text(self.header, "Modality")[:16] or "unknown")
             rows = "" if "Rows" not in self.header else ", although it declares an image; it may be cut off"
             raise PixelError(f"the object has no pixel data (Modality {modality}){rows}")
         self.keyword = _PIXELS[self._pixel_tag]
@@ -138,9 +141,11 @@ class Part10:
         meta = read_dataset(
             self.stream, is_implicit_VR=not explicit, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2
         )
-        said = meta.get("TransferSyntaxUID")
+        said = text(meta, "TransferSyntaxUID")
         if said:
-            return UID(str(said))
+            if not _UID.fullmatch(said):  # not quoted: damaged, it may hold anything of what follows
+                raise PixelError("the file meta information names no transfer syntax: what it says is no UID")
+            return UID(said)
         if not meta:
             self.stream.seek(start)
         group = self._next_vr()

@@ -20,7 +20,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, RLELossless
 
 from worker.errors import PixelError
-from worker.inference.attributes import named, text, value, whole
+from worker.inference.attributes import named, quoted, text, value, whole
 from worker.inference.codestream import RLE_EXPANSION, size_of
 from worker.inference.part10 import ASK, Part10, says
 
@@ -115,7 +115,9 @@ def read_layout(header: Dataset, keyword: str) -> Layout:
     photometric = text(header, "PhotometricInterpretation")
     samples = whole(header, "SamplesPerPixel", 1 if photometric.startswith("MONO") else None)
     if photometric not in _SAMPLES:
-        raise PixelError(f"{named('PhotometricInterpretation')} is {photometric[:16] or 'missing'}: not supported")
+        raise PixelError(
+            f"{named('PhotometricInterpretation')} is {quoted(photometric[:16]) or 'missing'}: not supported"
+        )
     if samples != _SAMPLES[photometric]:
         raise PixelError(f"{photometric} has {_SAMPLES[photometric]} samples a pixel, but the header says {samples}")
     allocated = whole(header, "BitsAllocated")

@@ -30,10 +30,10 @@ HEADER_LIMIT = 8 << 20
 ELEMENT_LIMIT = 20_000
 """Elements of a data set at its top level."""
 
-READ_LIMIT = 1_000_000
+READ_LIMIT = 400_000
 """Reads of a data set, two or so for each element at any depth."""
 
-LARGE_VALUE = 1 << 20
+LARGE_VALUE = 1 << 16
 """Values longer than this, bytes, are left in the file."""
 
 PIXEL_GROUP = 0x7FE0

@@ -1,11 +1,14 @@
 """A header as intake knows it: attributes as clean text, bounded in number and length."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 VALUES = 64
 """Values of an attribute that are looked at; text of them all together: `VALUE_CHARACTERS`."""
 
 VALUE_CHARACTERS = 1024
+
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 Header = Mapping[str, Sequence[str]]
 """Attributes of an object: keyword → values as clean text."""
@@ -19,6 +22,14 @@ def texts(header: Header, keyword: str) -> Sequence[str]:
 def text(header: Header, keyword: str, limit: int = VALUE_CHARACTERS) -> str:
     """Return an attribute as one clean text, its values joined by backslashes as in the data set; empty when absent."""
     return "\\".join(texts(header, keyword))[:limit]
+
+
+def code(header: Header, keyword: str) -> str:
+    """Return a code string (PS3.5 6.2, CS) as a message may quote it; what is none may be a name in the wrong place."""
+    said = next(iter(texts(header, keyword)), "")
+    if not said:
+        return "not stated"
+    return said if _CODE.fullmatch(said) else "not a code"
 
 
 def clean(words: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from worker.database import Instance, InstanceStatus, Series, Study, WorkKind
-from worker.intake.header_text import text
+from worker.intake.header_text import code, text
 from worker.intake.headers import StoredObject
 from worker.intake.routing import Router
 from worker.intake.spool import received_at
@@ -200,7 +200,7 @@ class Registration:
     def _study(self, session: Session, name: str, stored: StoredObject) -> tuple[Study, str]:
         uid, remark = text(stored.header, "StudyInstanceUID"), ""
         if not is_uid(uid):
-            said = f"{uid[:64]!r} is no UID" if uid else "absent"
+            said = f"{quotable_uid(uid)} is no UID" if uid else "absent"
             uid = derived_uid("stand-in", "study", stored.dataset_sha256)
             remark = f"StudyInstanceUID {said}: a stand-in was made from the digest of the data set"
         study = session.exec(select(Study).where(Study.study_instance_uid == uid)).one_or_none()
@@ -253,8 +253,8 @@ class Registration:
                 InstanceStatus.FAILED, wrong, reportable=ours and stored.has_pixels and bool(decision.models)
             )
         if not stored.has_pixels:
-            modality = text(stored.header, "Modality", 16) or "not stated"
-            return Verdict(InstanceStatus.NOT_ELIGIBLE, f"not an image: it holds no pixel data (Modality {modality})")
+            words = f"not an image: it holds no pixel data (Modality {code(stored.header, 'Modality')})"
+            return Verdict(InstanceStatus.NOT_ELIGIBLE, words)
         if not decision.models:
             return Verdict(InstanceStatus.NOT_ELIGIBLE, decision.reason)
         remark = decision.remark
@@ -279,13 +279,18 @@ class Registration:
             return "UID conflict: another object with this SOP Instance UID and other bytes was received before", True
         said = text(header, "SOPInstanceUID")
         if said and said != stored.sop_instance_uid:
-            words = f"the data set says SOP Instance UID {said[:64]}, the request {stored.sop_instance_uid}"
+            words = f"the data set says SOP Instance UID {quotable_uid(said)}, the request {stored.sop_instance_uid}"
             return f"{words}; the sender disagrees with itself: send it again from its source", False
         sop_class = text(header, "SOPClassUID")
         if sop_class and sop_class != stored.sop_class_uid:
-            words = f"the data set says SOP Class UID {sop_class[:64]}, the request {stored.sop_class_uid}"
+            words = f"the data set says SOP Class UID {quotable_uid(sop_class)}, the request {stored.sop_class_uid}"
             return f"{words}; the sender disagrees with itself: send it again from its source", False
         return "", True
+
+
+def quotable_uid(said: str) -> str:
+    """Return what stands for a UID as a message may quote it; of what has other characters nobody knows what it is."""
+    return repr(said[:64]) if set(said) <= set("0123456789.") else "its value"
 
 
 def _identify(study: Study, stored: StoredObject) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from worker.config import Route
-from worker.intake.header_text import Header, texts
+from worker.intake.header_text import Header, code, texts
 from worker.intake.image_plane import image_plane
 
 FILMS = ("CR", "DX", "RG")
@@ -223,9 +223,7 @@ def matches(route: Route, header: Header) -> bool:
 
 def describe(header: Header) -> str:
     """Return modality and body part in words, for a reason."""
-    modality = next(_values(header, "Modality")) or "not stated"
-    body_part = next(_values(header, "BodyPartExamined")) or "not stated"
-    return f"Modality {modality}, BodyPartExamined {body_part}"
+    return f"Modality {code(header, 'Modality')}, BodyPartExamined {code(header, 'BodyPartExamined')}"
 
 
 def _fits(value: str, pattern: str) -> bool:

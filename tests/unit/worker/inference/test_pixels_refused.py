@@ -110,3 +110,26 @@ def test_files_that_are_none(reader: PixelReader, tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(PixelError, match=r"DICOM object|ends before"):
             reader.read(path, "first")
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom's remarks as the damaged object is made
+def test_a_value_that_is_no_code_or_number_is_not_quoted(reader: PixelReader, tmp_path: Path) -> None:
+    path = save(image(RAMP), tmp_path / "a.dcm")
+    content = path.read_bytes()
+    at = content.index(b"\x02\x00\x10\x00UI") + 6
+    path.write_bytes(content[:at] + b"\xf0\x01" + content[at + 2 :])  # the transfer syntax swallows the patient's name
+    with pytest.raises(PixelError, match=r"names no transfer syntax: what it says is no UID$"):
+        reader.read(path, "first")
+    path.write_bytes(content.replace(b"CS\x02\x00DX", b"KS\x02\x00DX").replace(b"OW\0\0", b"ZZ\0\0"))
+    with pytest.raises(PixelError):
+        reader.read(path, "first")
+    save(image(RAMP, PhotometricInterpretation="Doe^Jane"), path)
+    with pytest.raises(PixelError, match="is neither code nor number: not supported"):
+        reader.read(path, "first")
+
+
+def test_a_modality_of_an_unknown_representation_is_a_reason(reader: PixelReader, tmp_path: Path) -> None:
+    path = save(image(RAMP, PixelData=None), tmp_path / "a.dcm")
+    path.write_bytes(path.read_bytes().replace(b"CS\x02\x00DX", b"KS\x02\x00DX"))
+    with pytest.raises(PixelError, match=r"^Modality \(0008,0060\) cannot be read: NotImplementedError$"):
+        reader.read(path, "first")

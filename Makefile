@@ -6,12 +6,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 
-.PHONY: help demo test env lock lint types imports unit clean
+.PHONY: help demo test faults env lock lint types imports unit clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo [ARGS='--exit' | ARGS='--scans DIR']   everything on this machine, scans pushed through it"
 	@echo "make test                                        lint, types, import rules and the whole suite"
+	@echo "make faults [ARGS='--only PACS']                 break everything on the way of a scan, count what is lost (15 min)"
 	@echo "make env                                         the environment alone (.venv)"
 	@echo "make lock                                        renew requirements.lock from pyproject.toml (needs uv)"
 
@@ -29,6 +30,10 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: env
 	@$(BIN)/firstread demo $(ARGS)
+
+# The fault campaign: real processes, real faults, one table. ARGS: --list, --only WORD…, --seed N, --json FILE.
+faults: env
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 lint: env
 	$(BIN)/ruff check .

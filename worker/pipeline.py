@@ -10,6 +10,7 @@ what vanished workers held and publishes a hint for all that is due. Nothing her
 import socket
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ from worker.inference_commit import InferenceCommit
 from worker.intake.registration import Registration
 from worker.intake.routing import Router
 from worker.intake.spool import Spool
-from worker.intake.work import Claim, Work
+from worker.intake.work import LONGEST_RETRY_SECONDS, Claim, Work
 from worker.logs import get_logger, where
 from worker.report_commit import ReportCommit
 from worker.reporting import pacs, structured_report
@@ -124,6 +125,7 @@ class Pipeline:
     def sweep(self) -> None:
         """Take back what vanished workers held, publish hints for what is due, and show both in the metrics."""
         with self.database.write() as session:
+            self.work.mind_the_clock(session, max(self.results.quiet, timedelta(seconds=LONGEST_RETRY_SECONDS)))
             self.work.take_back(session)
         with self.database.read() as session:
             lost = self.work.lost_for_good(session)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         del os.environ[name]
     databases = BOTH if options.database == "both" else (options.database,)
     campaign = Campaign(scenarios, databases, options.seed, options.minutes)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: campaign.stop.set())
     with progress(console, campaign):
         campaign.run()
     order = {scenario.name: place for place, scenario in enumerate(scenarios)}

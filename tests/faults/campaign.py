@@ -61,6 +61,8 @@ class Campaign:
     now: dict[str, str] = field(default_factory=dict)
     """By database, what is being tried."""
     seconds: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set to end early; what has been started is stopped in order."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def rows(self) -> int:
@@ -75,7 +77,8 @@ class Campaign:
         for lane in lanes:
             lane.start()
         for lane in lanes:
-            lane.join()
+            while lane.is_alive():  # in slices: a signal is handled between them
+                lane.join(0.5)
         self.seconds = round(time.monotonic() - began, 1)
 
     def ok(self) -> bool:
@@ -89,10 +92,10 @@ class Campaign:
         self.now[database] = "starting"
         try:
             with site(database) as opened:
-                while left and time.monotonic() < deadline:
+                while left and time.monotonic() < deadline and not self.stop.is_set():
                     scenario = left.pop(0)
                     self.now[database] = scenario.name
-                    self._keep(run(scenario, opened, self.seed, deadline + LAST_WORDS_SECONDS))
+                    self._keep(run(scenario, opened, self.seed, deadline + LAST_WORDS_SECONDS, self.stop))
                     _heal(opened)
         except Exception as error:  # noqa: BLE001 - the other database goes on; this one's rows say why they are not there
             why = [f"the site could not go on: {type(error).__name__}: {error}"[:2000]]
@@ -100,7 +103,9 @@ class Campaign:
                 self._keep(Result(scenario.name, scenario.family, database, outcome="broken", why=why))
             left = []
         for scenario in left:
-            why = [f"not begun within {self.minutes:g} minutes"]
+            why = [
+                "the campaign was told to end" if self.stop.is_set() else f"not begun within {self.minutes:g} minutes"
+            ]
             self._keep(Result(scenario.name, scenario.family, database, outcome="not run", why=why))
         self.now.pop(database, None)
 
@@ -113,6 +118,7 @@ class Campaign:
 def _heal(opened: Site) -> None:
     """Leave the site as the next scenario expects it, whatever the last one has left behind."""
     opened.disarm()
+    opened.step_clock(0)
     opened.pacs.manner = "well"
     if opened.postgres is not None:
         opened.postgres.thaw()

@@ -1,12 +1,8 @@
 """The clock, the load, and an input that kills whoever reads it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 from tests.faults.injected import POISON
 from tests.faults.scans import films, scan
-from tests.faults.trial import BOTH, POSTGRESQL, SQLITE, NotHere, Scenario, Trial, freeze
+from tests.faults.trial import BOTH, POSTGRESQL, SQLITE, Scenario, Trial, freeze
 
 FAMILY = "clock and load"
 BURST = 500
@@ -17,64 +13,28 @@ HOUR = 3600
 def clock_stepped_back(trial: Trial) -> None:
     """Every process's clock jumps back an hour: with leases held, reports waiting for quiet, deliveries put off."""
     site = trial.site
-    with _faked_clock(trial) as step:
-        site.pacs.stop()
-        try:
-            trial.push(films(2))
-            trial.wait(lambda: _some_put_off(trial), 120, "deliveries that are put off", fatal=True)
-            freeze("inference", site)
-            trial.push(films(2))
-            site.arm("after claim commit")
-            freeze("inference", site, thaw=True)
-            trial.wait(lambda: site.strikes() > 0, 120, "a worker to die with a lease in its hand", fatal=True)
-            site.disarm()
-            step(-HOUR)
-            trial.struck()
-        finally:
-            site.pacs.start()
-        trial.fault_is_over()
+    site.pacs.stop()
+    try:
         trial.push(films(2))
-        trial.settle(120)
+        trial.wait(lambda: _some_put_off(trial), 120, "deliveries that are put off", fatal=True)
+        freeze("inference", site)
+        trial.push(films(2))
+        site.arm("after claim commit")
+        freeze("inference", site, thaw=True)
+        trial.wait(lambda: site.strikes() > 0, 120, "a worker to die with a lease in its hand", fatal=True)
+        site.step_clock(-HOUR)
+        trial.struck()
+    finally:
+        site.disarm()
+        site.pacs.start()
+    trial.fault_is_over()
+    trial.push(films(2))
+    trial.settle()
 
 
 def _some_put_off(trial: Trial) -> bool:
     rows = trial.rows()
     return rows is not None and any(status == "pending" and attempts for _, status, attempts in rows.deliveries)
-
-
-@contextmanager
-def _faked_clock(trial: Trial) -> Iterator[object]:
-    """Run the services under libfaketime; gives a function that steps their clock by seconds."""
-    library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
-    if library is None:
-        raise NotHere("libfaketime is not installed")
-    site = trial.site
-    offset = site.faults_dir / "clock"
-
-    def step(seconds: int) -> None:
-        fresh = offset.with_suffix(".new")
-        fresh.write_text(f"{seconds:+d}\n")
-        fresh.rename(offset)
-
-    step(0)
-    faked = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    site.stack.environment |= faked
-    services = list(site.stack.processes)
-    site.restart(*services)
-    try:
-        site.wait_ready(*services)
-        yield step
-    finally:
-        for name in faked:
-            site.stack.environment.pop(name)
-        site.tend()
-        site.restart(*services)
-        site.wait_ready(*services)
 
 
 def burst(trial: Trial) -> None:

@@ -1,5 +1,7 @@
 """Disks: full before an object and in the middle of one, read-only, full beneath the database and the reports."""
 
+import contextlib
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,20 +26,13 @@ def _needs_mounts(trial: Trial) -> None:
 def _filled(folder: Path, leave: int) -> Iterator[None]:
     """Fill a file system but for so many bytes."""
     ballast = folder / "ballast"
-    free = _free(folder)
     try:
-        with ballast.open("wb") as file:
-            for _ in range(max(free - leave, 0) // MIB):
-                file.write(b"\0" * MIB)
-            file.write(b"\0" * (max(free - leave, 0) % MIB))
+        with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):  # ENOSPC: what was wanted
+            while (free := shutil.disk_usage(folder).free - leave) > 0:
+                file.write(b"\0" * min(free, MIB))
         yield
     finally:
         ballast.unlink(missing_ok=True)
-
-
-def _free(folder: Path) -> int:
-    done = subprocess.run(["df", "--output=avail", "-B1", str(folder)], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[1])
 
 
 def _expect_refusal(trial: Trial, scans: list[Scan]) -> None:

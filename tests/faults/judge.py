@@ -48,6 +48,8 @@ class Rows:
     deliveries: tuple[tuple[str, str, int], ...] = ()
     """SOP Instance UID of the report, status, attempts."""
     open_work: int = 0
+    lost_leases: int = 0
+    """How often work was taken from a worker that had vanished, or was believed to have."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ def read_rows(url: str) -> Rows:
         "deliveries": "SELECT r.sop_instance_uid, d.status, d.attempts FROM delivery d "
         "JOIN report r ON r.id = d.report_id",
         "open_work": "SELECT count(*) FROM work_item WHERE state IN ('owed', 'leased')",
+        "lost_leases": "SELECT coalesce(sum(lost_leases), 0) FROM work_item",
     }
     found = _read_all(url, queries)
     return Rows(
@@ -203,6 +206,7 @@ def read_rows(url: str) -> Rows:
         reports=tuple((row[0], row[1], row[2]) for row in found["reports"]),
         deliveries=tuple((row[0], row[1], row[2]) for row in found["deliveries"]),
         open_work=int(found["open_work"][0][0]),
+        lost_leases=int(found["lost_leases"][0][0]),
     )
 
 

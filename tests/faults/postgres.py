@@ -17,6 +17,7 @@ class PostgresServer:
     """A server on a unix socket in `directory`."""
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._server = start_postgres(directory)
         self.url = str(self._server.get_uri())
 
@@ -50,6 +51,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start again what was ended; it recovers from its write-ahead log."""
+        self._forget_the_dead()
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -60,6 +62,16 @@ class PostgresServer:
                 time.sleep(1.0)
             else:
                 return
+
+    def _forget_the_dead(self) -> None:
+        """Remove the lock file of a server that was killed: its process number may be somebody else's by now."""
+        lock = self.directory / "postmaster.pid"
+        if not lock.exists():
+            return
+        with contextlib.suppress(psutil.Error):
+            if str(self.directory) in psutil.Process(int(lock.read_text().split()[0])).cmdline():
+                return
+        lock.unlink()
 
     def stop(self) -> None:
         self._server.cleanup()

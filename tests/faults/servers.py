@@ -13,7 +13,7 @@ from tests.faults.site import LEASE_SECONDS
 from tests.faults.trial import BOTH, POSTGRESQL, SQLITE, Scenario, Trial
 
 FAMILY = "broker and database"
-FROZEN_SECONDS = LEASE_SECONDS + 3.0
+AWAY_SECONDS = LEASE_SECONDS + 3.0
 """Longer than a lease."""
 ANSWER_SECONDS = 20.0
 """A sender has its answers within so long, whatever stands still behind the listener (a busy machine given)."""
@@ -27,18 +27,25 @@ def _push_while_away(trial: Trial) -> None:
         trial.complaints.append(f"the sender waited {time.monotonic() - began:.0f} s")
 
 
-def _during(freeze: Callable[[], None], thaw: Callable[[], None], trial: Trial) -> None:
+def _during(end: Callable[[], object], begin: Callable[[], object], trial: Trial) -> None:
+    """Push before, while and after a server is away; no worker has died, so none may have its work taken away."""
+    before = trial.rows()
     trial.push(films(3))
     time.sleep(trial.random.uniform(0.0, 0.6))
-    freeze()
+    end()
     try:
         trial.struck()
         _push_while_away(trial)
-        time.sleep(FROZEN_SECONDS)
+        time.sleep(AWAY_SECONDS)
     finally:
-        thaw()
+        begin()
     trial.fault_is_over()
     trial.push(films(1))
+    trial.settle()
+    after = trial.rows()
+    if before and after and after.lost_leases > before.lost_leases:
+        lost = after.lost_leases - before.lost_leases
+        trial.complaints.append(f"{lost} leases were taken from workers that lived: each costs an attempt")
 
 
 def broker_frozen(trial: Trial) -> None:

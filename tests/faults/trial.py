@@ -1,5 +1,6 @@
 """One fault, tried: what a scenario does to a site, and the row that comes of it."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,10 @@ DATABASE_ERRORS = (psycopg.Error, OSError)
 
 class FaultDidNotStrike(Exception):
     """The scenario has proven nothing."""
+
+
+class Stopped(Exception):
+    """The campaign has been told to end."""
 
 
 class NotHere(Exception):
@@ -53,10 +58,12 @@ class Trial:
     ----------
     deadline
         On the monotonic clock: no wait ends much later.
+    stop
+        Set when the campaign has been told to end.
     """
 
-    def __init__(self, site: Site, random: Random, deadline: float) -> None:
-        self.site, self.random, self.deadline = site, random, deadline
+    def __init__(self, site: Site, random: Random, deadline: float, stop: threading.Event) -> None:
+        self.site, self.random, self.deadline, self._stop = site, random, deadline, stop
         self.times = 0
         """How often the fault has struck."""
         self.statuses: dict[tuple[str, str], str] = {}
@@ -65,7 +72,7 @@ class Trial:
         self.recovery_seconds: float | None = None
         self._modalities: list[Modality] = []
         self._over_at: float | None = None
-        self._seen_arrivals = 0
+        self._waited_in_vain = False
 
     # ---- senders
 
@@ -113,6 +120,8 @@ class Trial:
         """
         deadline = time.monotonic() + self._patience(seconds)
         while not condition():
+            if self._stop.is_set():
+                raise Stopped("the campaign was told to end")
             if time.monotonic() > deadline:
                 if fatal:
                     raise FaultDidNotStrike(f"waited in vain for {what}")
@@ -149,9 +158,12 @@ class Trial:
         return all(counted.get(study, 0) >= (self.generations.get(study, 1) or 1) for study in reported)
 
     def settle(self, seconds: float = 240) -> None:
-        """Wait until everything has come to its end."""
+        """Wait until everything has come to its end; once in vain is enough."""
+        if self._waited_in_vain:
+            return
         if self.wait(self.settled, seconds, "everything accepted to come to its end") and self._over_at is not None:
             self.recovery_seconds = round(time.monotonic() - self._over_at, 1)
+        self._waited_in_vain = bool(self.complaints)
 
     def judged(self) -> tuple[Verdict, int]:
         """What the judge says, and how much `reconcile` cannot account for."""
@@ -176,11 +188,11 @@ def freeze(name: str, site: Site, *, thaw: bool = False) -> None:
         one.resume() if thaw else one.suspend()
 
 
-def run(scenario: "Scenario", site: Site, seed: int, deadline: float) -> Result:
+def run(scenario: "Scenario", site: Site, seed: int, deadline: float, stop: threading.Event) -> Result:
     """Try one scenario and judge it."""
     result = Result(scenario.name, scenario.family, site.database)
     began = time.monotonic()
-    trial = Trial(site, Random(f"{seed} {scenario.name} {site.database}"), deadline)
+    trial = Trial(site, Random(f"{seed} {scenario.name} {site.database}"), deadline, stop)
     try:
         scenario.act(trial)
         trial.settle(scenario.patience)

@@ -1,5 +1,7 @@
 """The clock, the load, and an input that kills whoever reads it."""
 
+import psutil
+
 from tests.faults.injected import POISON
 from tests.faults.scans import films, scan
 from tests.faults.trial import BOTH, POSTGRESQL, SQLITE, Scenario, Trial, freeze
@@ -53,6 +55,19 @@ def burst(trial: Trial) -> None:
         site.stack.stop("inference-2")
 
 
+def decoder_killed(trial: Trial) -> None:
+    """The child that decodes pixels is killed three times while it waits for work; the next object finds another."""
+    for _ in range(3):
+        trial.push(films(1))
+        trial.settle()
+        worker = psutil.Process(trial.site.stack.processes["inference"].pid)
+        for child in worker.children(recursive=True):
+            child.kill()
+            trial.struck()
+    trial.fault_is_over()
+    trial.push(films(2))
+
+
 def poison(trial: Trial) -> None:
     """An input that kills each worker that reads it is given up after as many attempts as are set."""
     site, bad = trial.site, scan(PatientID=POISON)
@@ -100,6 +115,7 @@ def scenarios() -> list[Scenario]:
     return [
         Scenario("clock stepped back an hour", FAMILY, clock_stepped_back, BOTH),
         Scenario("500 studies in a burst, two workers", FAMILY, burst, POSTGRESQL, patience=600),
+        Scenario("decoding child killed while it waits", FAMILY, decoder_killed, POSTGRESQL),
         Scenario("a poison input that kills its worker", FAMILY, poison, SQLITE),
         Scenario("sabotage: an accepted file removed", "sabotage", sabotage_a_file, BOTH, hidden=True),
         Scenario("sabotage: a report doubled", "sabotage", sabotage_a_report, BOTH, hidden=True),

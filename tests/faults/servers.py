@@ -29,10 +29,13 @@ def _push_while_away(trial: Trial) -> None:
 
 def _during(end: Callable[[], object], begin: Callable[[], object], trial: Trial) -> None:
     """Push before, while and after a server is away; no worker has died, so none may have its work taken away."""
-    before = trial.rows()
+    before, pacs = trial.rows(), trial.site.pacs
+    met = len(pacs.met)
+    pacs.manner = "slow"  # so that deliveries are under way when it happens
     trial.push(films(3))
-    time.sleep(trial.random.uniform(0.0, 0.6))
+    trial.wait(lambda: len(pacs.met) > met, 120, "a delivery to be under way", fatal=True)
     end()
+    pacs.manner = "well"
     try:
         trial.struck()
         _push_while_away(trial)

@@ -203,6 +203,8 @@ def run(scenario: "Scenario", site: Site, seed: int, deadline: float, stop: thre
         if not trial.times:
             result.why.append("the fault did not strike: nothing is proven")
         result.outcome = "broken" if result.why or result.unaccounted else "held"
+    except Stopped as error:
+        result.outcome, result.why = "not run", [str(error)]
     except NotHere as error:
         result.outcome, result.why = "not here", [str(error)]
     except Exception as error:  # noqa: BLE001 - whatever went wrong is this row's, and the next row goes on

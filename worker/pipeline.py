@@ -29,6 +29,7 @@ from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
 from worker.files import make_private
 from worker.inference.classify import Reader, Task, classify
 from worker.inference_commit import InferenceCommit
+from worker.intake.grace import Grace
 from worker.intake.registration import Registration
 from worker.intake.routing import Router
 from worker.intake.spool import Spool
@@ -97,6 +98,7 @@ class Pipeline:
         self.database = database
         self.spool = spool
         self.work = work
+        self.grace = Grace(work.lease.total_seconds())
         self.wakeups = wakeups
         self.previews_dir = make_private(previews_dir)
         self.ae_title = ae_title
@@ -124,13 +126,15 @@ class Pipeline:
 
     def sweep(self) -> None:
         """Take back what vanished workers held, publish hints for what is due, and show both in the metrics."""
-        with self.database.write() as session:
+        with self.grace.watch(), self.database.write() as session:
             self.work.mind_the_clock(session, max(self.results.quiet, timedelta(seconds=LONGEST_RETRY_SECONDS)))
-            self.work.take_back(session)
-        with self.database.read() as session:
+        if not self.grace.holds():
+            with self.grace.watch(), self.database.write() as session:
+                self.work.take_back(session)
+        with self.grace.watch(), self.database.read() as session:
             lost = self.work.lost_for_good(session)
             due, pending = self.work.due(session), self.work.pending(session)
-        for item in lost:
+        for item in [] if self.grace.holds() else lost:
             with self.database.write() as session:
                 study = self._locked_study(session, item.kind, item.subject_id)
                 if error := self.work.give_up_lost(session, item):

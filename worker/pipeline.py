@@ -243,7 +243,7 @@ class Pipeline:
             if gathered.said_before:
                 self.work.finish(session, claim)
                 return
-        part = make_private(self.reports.reports_dir / f"{gathered.study_id:08d}") / f".{claim.id}-{claim.token}.part"
+        part = self.reports.part(gathered.study_id, claim)
         try:
             with metrics.stage_seconds.labels(stage="report").time():
                 result = gathered.result(iod=self.report_iod, created_at=claim.created_at, header_of=self._header)

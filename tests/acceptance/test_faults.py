@@ -1,5 +1,7 @@
 """A small part of the fault campaign, on both databases; `make faults` is the whole of it."""
 
+import pytest
+
 from tests.faults.campaign import Campaign, all_scenarios, chosen
 from tests.faults.injected import POINTS
 
@@ -7,6 +9,7 @@ HELD = ("intake killed after registration commit", "delivery killed after the PA
 SABOTAGE = ("sabotage: an accepted file removed", "sabotage: a report doubled")
 
 
+@pytest.mark.timeout(600)
 def test_faults_are_borne_and_the_judge_sees_what_is_not() -> None:
     """Nothing is lost and nothing doubled; where a hand removes a file or doubles a report, the judge says so."""
     campaign = Campaign(chosen([*HELD, *SABOTAGE]), minutes=4)

@@ -113,10 +113,10 @@ def sabotage_a_report(trial: Trial) -> None:
 
 def scenarios() -> list[Scenario]:
     return [
-        Scenario("clock stepped back an hour", FAMILY, clock_stepped_back, BOTH),
+        Scenario("clock stepped back an hour", FAMILY, clock_stepped_back, BOTH, deadly=True),
         Scenario("500 studies in a burst, two workers", FAMILY, burst, POSTGRESQL, patience=600),
         Scenario("decoding child killed while it waits", FAMILY, decoder_killed, POSTGRESQL),
-        Scenario("a poison input that kills its worker", FAMILY, poison, SQLITE),
+        Scenario("a poison input that kills its worker", FAMILY, poison, SQLITE, deadly=True),
         Scenario("sabotage: an accepted file removed", "sabotage", sabotage_a_file, BOTH, hidden=True),
         Scenario("sabotage: a report doubled", "sabotage", sabotage_a_report, BOTH, hidden=True),
     ]

@@ -109,16 +109,24 @@ def scenarios() -> list[Scenario]:
         for number, point in enumerate(point for point in points if point != "at the poison"):
             alternating = (BOTH[number % 2],) if service == "listener" else BOTH
             found.append(
-                Scenario(f"{service} killed {point}", FAMILY, partial(at_a_point, service, point), alternating)
+                Scenario(
+                    f"{service} killed {point}", FAMILY, partial(at_a_point, service, point), alternating, deadly=True
+                )
             )
-    found.append(Scenario("delivery killed three times after the PACS accepted", FAMILY, again_and_again, BOTH))
+    found.append(
+        Scenario("delivery killed three times after the PACS accepted", FAMILY, again_and_again, BOTH, deadly=True)
+    )
     for databases, point in (
         (SQLITE, "after file fsync"), (POSTGRESQL, "before registration commit"),
         (SQLITE, "before result commit"), (POSTGRESQL, "after the PACS accepted"),
     ):  # fmt: skip
         found.append(
-            Scenario(f"the whole tree killed {point}", FAMILY, partial(whole_tree_at_a_point, point), databases)
+            Scenario(
+                f"the whole tree killed {point}", FAMILY, partial(whole_tree_at_a_point, point), databases, deadly=True
+            )
         )
-    found.append(Scenario("the whole tree killed at random, twice", "kills at random", whole_tree_at_random, BOTH))
-    found.append(Scenario("processes killed at random", "kills at random", at_random, BOTH))
+    found.append(
+        Scenario("the whole tree killed at random, twice", "kills at random", whole_tree_at_random, BOTH, deadly=True)
+    )
+    found.append(Scenario("processes killed at random", "kills at random", at_random, BOTH, deadly=True))
     return found

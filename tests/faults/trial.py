@@ -66,6 +66,8 @@ class Trial:
         self.site, self.random, self.deadline, self._stop = site, random, deadline, stop
         self.times = 0
         """How often the fault has struck."""
+        self.deaths = 0
+        """How many services were found dead and started again."""
         self.statuses: dict[tuple[str, str], str] = {}
         self.generations: dict[str, int | None] = {}
         self.complaints: list[str] = []
@@ -127,7 +129,7 @@ class Trial:
                     raise FaultDidNotStrike(f"waited in vain for {what}")
                 self.complaints.append(f"waited in vain for {what}")
                 return False
-            self.site.tend()
+            self.deaths += self.site.tend()
             time.sleep(0.1)
         return True
 
@@ -174,6 +176,9 @@ class Trial:
         partials = list((self.site.spool_dir / "incoming").glob("*.part"))
         if partials:
             verdict.wrong.append(f"{len(partials)} partial files are left in the spool")
+        reports = list((self.site.data_dir / "reports").glob("*/.*"))
+        if reports:
+            verdict.wrong.append(f"{len(reports)} partial reports are left")
         reconciled = self.site.firstread("reconcile", "--verify")
         verdict.wrong += [f"reconcile: {entry}" for entry in reconciled["unaccounted"][:3]]
         if reconciled["pending"]:
@@ -200,6 +205,8 @@ def run(scenario: "Scenario", site: Site, seed: int, deadline: float, stop: thre
         result.acknowledged = verdict.acknowledged
         result.lost, result.doubled = len(verdict.lost), len(verdict.doubled)
         result.why = [*verdict.lost, *verdict.doubled, *verdict.wrong, *trial.complaints]
+        if trial.deaths and not scenario.deadly:
+            result.why.append(f"{trial.deaths} services died of it")
         if not trial.times:
             result.why.append("the fault did not strike: nothing is proven")
         result.outcome = "broken" if result.why or result.unaccounted else "held"
@@ -226,6 +233,8 @@ class Scenario:
         On which it is tried.
     patience
         How long it may take until everything has come to its end, seconds.
+    deadly
+        Whether services die of it; where they must not, one that does breaks the row.
     hidden
         Only run when it is named: it breaks things on purpose, to show that the judge sees it.
     """
@@ -235,6 +244,7 @@ class Scenario:
     act: Callable[[Trial], None]
     databases: tuple[str, ...]
     patience: float = 240.0
+    deadly: bool = False
     hidden: bool = False
 
 

@@ -81,7 +81,7 @@ def poison(trial: Trial) -> None:
         trial.push([*good[:2], bad, *good[2:]])
         freeze("inference", site, thaw=True)
         trial.statuses[bad.sop_instance_uid, bad.digest] = "failed"
-        trial.settle()
+        trial.settle(600)
         trial.struck(site.strikes())
         if trial.times != POISON_ATTEMPTS:
             trial.complaints.append(f"it killed {trial.times} workers, not {POISON_ATTEMPTS}")
@@ -116,7 +116,7 @@ def scenarios() -> list[Scenario]:
         Scenario("clock stepped back an hour", FAMILY, clock_stepped_back, BOTH, deadly=True),
         Scenario("500 studies in a burst, two workers", FAMILY, burst, POSTGRESQL, patience=600),
         Scenario("decoding child killed while it waits", FAMILY, decoder_killed, POSTGRESQL),
-        Scenario("a poison input that kills its worker", FAMILY, poison, SQLITE, deadly=True),
+        Scenario("a poison input that kills its worker", FAMILY, poison, SQLITE, patience=600, deadly=True),
         Scenario("sabotage: an accepted file removed", "sabotage", sabotage_a_file, BOTH, hidden=True),
         Scenario("sabotage: a report doubled", "sabotage", sabotage_a_report, BOTH, hidden=True),
     ]

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tests.conftest import RedisServer
 from tests.faults.pacs import MannerlyPacs
@@ -22,7 +22,11 @@ FLOOR_MIB = 2
 
 
 class InjectedStack(Stack):
-    """The services, each with the dormant faults of `injected` in it."""
+    """The services, each with the dormant faults of `injected` in it; of the models the one that reads films."""
+
+    services: ClassVar[dict[str, tuple[str, ...]]] = SERVICES | {
+        "inference": ("worker", "--queues", "inference.chest_xray_triage")
+    }
 
     folder: Path
 

@@ -159,7 +159,7 @@ class Trial:
         reported = {scan.study_instance_uid for key, scan in accepted.items() if final[key].reportable}
         return all(counted.get(study, 0) >= (self.generations.get(study, 1) or 1) for study in reported)
 
-    def settle(self, seconds: float = 240) -> None:
+    def settle(self, seconds: float = 400) -> None:
         """Wait until everything has come to its end; once in vain is enough."""
         if self._waited_in_vain:
             return
@@ -243,7 +243,7 @@ class Scenario:
     family: str
     act: Callable[[Trial], None]
     databases: tuple[str, ...]
-    patience: float = 240.0
+    patience: float = 400.0
     deadly: bool = False
     hidden: bool = False
 

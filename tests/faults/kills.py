@@ -1,12 +1,11 @@
 """SIGKILL: at every named point on the path, at random times of random processes, of everything at once."""
 
 import signal
-import threading
 import time
 from functools import partial
 
 from tests.faults.injected import POINTS
-from tests.faults.scans import Scan, films
+from tests.faults.scans import films
 from tests.faults.trial import BOTH, POSTGRESQL, SQLITE, Scenario, Trial, freeze
 
 FAMILY = "kill points"
@@ -44,26 +43,26 @@ def whole_tree_at_a_point(point: str, trial: Trial) -> None:
     """A power cut at the very moment a process stands at the point."""
     site, scans = trial.site, films(4)
     site.arm(point, how="hold")
-    pushing = _push_beside(trial, scans)
+    pushing = trial.push_beside(scans, size=4)
     trial.wait(lambda: site.strikes() > 0, 120, f"a process to stand at {point!r}", fatal=True)
     site.power_cut()
     trial.struck()
     site.disarm()
     site.power_on()
     trial.fault_is_over()
-    pushing.join(240)
+    trial.wait(lambda: not pushing.is_alive(), 300, "the modality to end")
 
 
 def whole_tree_at_random(trial: Trial) -> None:
     """Two power cuts while a modality sends."""
-    pushing = _push_beside(trial, films(16), size=2)
+    pushing = trial.push_beside(films(16), size=2)
     for _ in range(2):
         time.sleep(trial.random.uniform(0.2, 2.5))
         trial.site.power_cut()
         trial.struck()
         trial.site.power_on()
     trial.fault_is_over()
-    pushing.join(240)
+    trial.wait(lambda: not pushing.is_alive(), 300, "the modality to end")
 
 
 def at_random(trial: Trial) -> None:
@@ -72,7 +71,7 @@ def at_random(trial: Trial) -> None:
     names = ["listener", "intake", "delivery", "listener", "intake", "delivery", "inference", "broker"]
     if site.postgres is not None:
         names.append("database")
-    pushing = _push_beside(trial, films(36), size=3)
+    pushing = trial.push_beside(films(36), size=3)
     for _ in range(RANDOM_KILLS):
         time.sleep(random.uniform(0.1, 1.5))
         name = random.choice(names)
@@ -87,19 +86,7 @@ def at_random(trial: Trial) -> None:
             site.stack._spawn(name)
         trial.struck()
     trial.fault_is_over()
-    pushing.join(240)
-
-
-def _push_beside(trial: Trial, scans: list[Scan], size: int = 4) -> threading.Thread:
-    """Push, a few over each association, from a thread of its own."""
-
-    def push() -> None:
-        for start in range(0, len(scans), size):
-            trial.push(scans[start : start + size])
-
-    thread = threading.Thread(target=push, name="modality", daemon=True)
-    thread.start()
-    return thread
+    trial.wait(lambda: not pushing.is_alive(), 300, "the modality to end")
 
 
 def scenarios() -> list[Scenario]:

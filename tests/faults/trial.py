@@ -84,10 +84,24 @@ class Trial:
         return self._modalities[-1]
 
     def push(self, scans: Sequence[Scan], seconds: float = 240) -> None:
-        """Send until everything is accepted, as a modality does."""
-        left = self.modality().push_until_accepted(scans, self._patience(seconds))
-        if left:
-            self.complaints.append(f"{len(left)} objects were never accepted")
+        """Send until everything is accepted, as a modality does, while what dies is started again."""
+        pushing = self.push_beside(scans, seconds)
+        self.wait(lambda: not pushing.is_alive(), seconds + 60, "the modality to end")
+
+    def push_beside(self, scans: Sequence[Scan], seconds: float = 240, *, size: int = 0) -> threading.Thread:
+        """Send so from a thread of its own, `size` objects over each association; the caller sees to what dies."""
+        modality, patience = self.modality(), self._patience(seconds)
+        step = size or max(len(scans), 1)
+
+        def push() -> None:
+            for start in range(0, len(scans), step):
+                left = modality.push_until_accepted(scans[start : start + step], patience)
+                if left:
+                    self.complaints.append(f"{len(left)} objects were never accepted")
+
+        thread = threading.Thread(target=push, name="modality", daemon=True)
+        thread.start()
+        return thread
 
     def accepted(self) -> dict[tuple[str, str], Scan]:
         """What was answered with 0x0000."""

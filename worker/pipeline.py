@@ -11,6 +11,7 @@ Storage commitment, which answers for what was stored, goes the same way beside 
 import socket
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -30,11 +31,12 @@ from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
 from worker.files import make_private
 from worker.inference.classify import Reader, Task, classify
 from worker.inference_commit import InferenceCommit
+from worker.intake.grace import Grace
 from worker.intake.headers import HeaderReader
 from worker.intake.registration import Registration
 from worker.intake.routing import Router
 from worker.intake.spool import Spool
-from worker.intake.work import Claim, Work
+from worker.intake.work import LONGEST_RETRY_SECONDS, Claim, Work
 from worker.logs import get_logger, where
 from worker.report_commit import ReportCommit
 from worker.reporting import pacs, structured_report
@@ -108,6 +110,7 @@ class Pipeline:
         self.database = database
         self.spool = spool
         self.work = work
+        self.grace = Grace(work.lease.total_seconds())
         self.wakeups = wakeups
         self.previews_dir = make_private(previews_dir)
         self.ae_title = ae_title
@@ -152,12 +155,15 @@ class Pipeline:
 
     def sweep(self) -> None:
         """Take back what vanished workers held, publish hints for what is due, and show both in the metrics."""
-        with self.database.write() as session:
-            self.work.take_back(session)
-        with self.database.read() as session:
+        with self.grace.watch(), self.database.write() as session:
+            self.work.mind_the_clock(session, max(self.results.quiet, timedelta(seconds=LONGEST_RETRY_SECONDS)))
+        if not self.grace.holds():
+            with self.grace.watch(), self.database.write() as session:
+                self.work.take_back(session)
+        with self.grace.watch(), self.database.read() as session:
             lost = self.work.lost_for_good(session)
             due, pending = self.work.due(session), self.work.pending(session)
-        for item in lost:
+        for item in [] if self.grace.holds() else lost:
             with self.database.write() as session:
                 study = self._locked_study(session, item.kind, item.subject_id)
                 if error := self.work.give_up_lost(session, item):
@@ -266,7 +272,7 @@ class Pipeline:
             if gathered.said_before:
                 self.work.finish(session, claim)
                 return
-        part = make_private(self.reports.reports_dir / f"{gathered.study_id:08d}") / f".{claim.id}-{claim.token}.part"
+        part = self.reports.part(gathered.study_id, claim)
         try:
             with metrics.stage_seconds.labels(stage="report").time():
                 result = gathered.result(iod=self.report_iod, created_at=claim.created_at, header_of=self._header)

@@ -11,7 +11,7 @@ from worker import metrics
 from worker.config import Peer
 from worker.database import Database, Delivery, DeliveryStatus, Report, Study, WorkKind, utc_now
 from worker.errors import FirstreadError, PeerUnreachable
-from worker.files import sync_directory
+from worker.files import make_private, sync_directory
 from worker.intake.registration import Record
 from worker.intake.work import Claim, Work
 from worker.logs import get_logger
@@ -44,6 +44,14 @@ class ReportCommit:
         """Called in the transaction of each delivery that was taken."""
         self.before_new_delivery: list[Callable[[Session, Delivery], None]] = []
         """Called in the transaction that owes a report to a destination afresh."""
+
+    def part(self, study_id: int, claim: Claim) -> Path:
+        """Return where an attempt at a report is written; what killed attempts at it have left there is removed."""
+        folder = make_private(self.reports_dir / f"{study_id:08d}")
+        for pattern in (f".{claim.id}-*.part", f"..{claim.id}-*.part"):
+            for left in folder.glob(pattern):
+                left.unlink(missing_ok=True)
+        return folder / f".{claim.id}-{claim.token}.part"
 
     def keep(self, session: Session, study: Study, gathered: Gathered, dataset: Dataset, part: Path) -> None:
         """Give a stored report its name, write its row, and owe it to each destination.

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sqlmodel import col, select
 
@@ -40,6 +40,8 @@ class Stack:
     A second process of a service has its name with a number behind it: `inference-2`.
     """
 
+    services: ClassVar[dict[str, tuple[str, ...]]] = SERVICES
+
     def __init__(self, data_dir: Path, broker_url: str = "", **settings: Any) -> None:
         self.data_dir = data_dir
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -68,9 +70,9 @@ class Stack:
 
     def start(self, *names: str) -> None:
         """Start services; all of them when none is named."""
-        for name in names or SERVICES:
+        for name in names or self.services:
             self._spawn(name, "-m", "worker.cli")
-        if "listener" in (names or SERVICES):
+        if "listener" in (names or self.services):
             self.wait(self.listening, 60, "the listener to listen")
 
     def start_faulty(self, name: str, fault: str, witness: Path) -> None:
@@ -78,7 +80,7 @@ class Stack:
         self._spawn(name, "-P", str(FAULTY), fault, str(witness))
 
     def _spawn(self, name: str, *python: str) -> None:
-        command = [sys.executable, *python, *SERVICES[name.partition("-")[0]]]
+        command = [sys.executable, *python, *self.services[name.partition("-")[0]]]
         with (self.data_dir / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, cwd=self.data_dir, start_new_session=True

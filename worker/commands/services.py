@@ -88,7 +88,8 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
                 forwarder = _forwarder(settings, database)
                 timetable = Timetable(bootstrap.retention(settings, pipeline))
                 log.info("intake_ready", broker=bool(settings.broker_url))
-            handled = pipeline.register_arrivals()
+            with pipeline.grace.watch():
+                handled = pipeline.register_arrivals()
             if time.monotonic() >= next_sweep:
                 pipeline.sweep()
                 anchoring.follow()
@@ -107,8 +108,7 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
             continue
         if away:
             log.info("intake_goes_on")
-            # Workers that could not renew their leases get the time to, before anything is taken from them.
-            next_sweep = time.monotonic() + settings.lease_seconds / 2
+            pipeline.grace.begin()
         away = False
         if not handled:
             stop.wait(POLL_SECONDS)

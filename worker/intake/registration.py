@@ -155,7 +155,7 @@ class Registration:
                 f"instance {instance.id} {model}",
                 _id(instance),
                 lane=model,
-                not_before=instance.received_at,
+                not_before=min(instance.received_at, self.work.clock()),  # the clock may have been stepped back since
             )
         done.models.update(verdict.models)
         self.record(
@@ -189,7 +189,7 @@ class Registration:
         twin.spool_name, twin.sha256 = name, stored.sha256
         session.add(twin)
         for item in self.work.given_up(session, WorkKind.INFER, _id(twin)):
-            self.work.reopen(item, received_at(name))
+            self.work.reopen(item, min(received_at(name), self.work.clock()))
             twin.status, twin.reason = InstanceStatus.PENDING, ""
             done.models.add(item.lane)
         study = session.exec(select(Study).where(Study.id == twin.study_id)).one()

@@ -257,6 +257,32 @@ class Work:
         session.flush()
         return len(lost)
 
+    def mind_the_clock(self, session: Session, longest: timedelta) -> int:
+        """Bring near what lies further ahead than anybody puts it: the clock was stepped back since. Return how much.
+
+        A lease then ends after a whole lease, so that a worker that lives can renew it; what was put off is due.
+
+        Parameters
+        ----------
+        longest
+            The longest time for which work is put off.
+        """
+        now = self.clock()
+        too_far = sa.or_(
+            sa.and_(col(WorkItem.state) == WorkState.LEASED, col(WorkItem.lease_until) > now + self.lease),
+            sa.and_(col(WorkItem.state) == WorkState.OWED, col(WorkItem.not_before) > now + longest),
+        )
+        query = select(WorkItem).where(too_far).order_by(col(WorkItem.id)).with_for_update(skip_locked=True)
+        stranded = session.exec(query).all()
+        for item in stranded:
+            if item.state == WorkState.LEASED:
+                item.lease_until = now + self.lease
+            else:
+                item.not_before = now
+            log.warning("clock_stepped_back", work=item.id, kind=item.kind, state=item.state)
+        session.flush()
+        return len(stranded)
+
     def lost_for_good(self, session: Session) -> list[WorkItem]:
         """Return what vanished workers held on its last attempt: to be given up, each in a transaction of its own."""
         now = self.clock()

@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from worker import metrics
 from worker.arrivals import Arrivals
 from worker.audit.log import record
 from worker.commitments import CommitmentPolicy, Commitments
 from worker.config import Credentials, Peer
-from worker.database import Database, Heartbeat, Instance, Study, WorkItem, WorkKind, is_away, utc_now
+from worker.database import Database, Heartbeat, Instance, WorkKind, is_away, utc_now
 from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
 from worker.files import make_private
+from worker.giving_up import GivingUp
 from worker.inference.classify import Reader, Task, classify
 from worker.inference_commit import InferenceCommit
 from worker.intake.grace import Grace
@@ -130,6 +131,7 @@ class Pipeline:
             WorkKind.DELIVER: self._deliver,
             **self.commitments.steps,
         }
+        self.giving_up = GivingUp(work, self.record, self.results, self.reports, self.commitments)
         self.arrivals: Arrivals | None = None
         if router is not None:
             registration = Registration(router, work, self.record, lambda name: spool.path(name) is not None)
@@ -164,10 +166,7 @@ class Pipeline:
             lost = self.work.lost_for_good(session)
             due, pending = self.work.due(session), self.work.pending(session)
         for item in [] if self.grace.holds() else lost:
-            with self.database.write() as session:
-                study = self._locked_study(session, item.kind, item.subject_id)
-                if error := self.work.give_up_lost(session, item):
-                    self._show_given_up(session, item, study, error)
+            self.giving_up.lost(item)
         self.wakeups.send({queue_of(one.kind, one.lane) for one in due})
         self._shown |= {(one.kind, one.lane) for one in pending}
         now = utc_now()
@@ -215,7 +214,7 @@ class Pipeline:
                 raise
             log.error("batch_failed", work=[claim.id for claim in claims], error=where(error))
             for claim in claims:
-                self._failed(claim, f"the batch failed ({where(error)})", final=False)
+                self.giving_up.failed(claim, f"the batch failed ({where(error)})", final=False)
 
     def _patiently(self, write: Callable[[], None]) -> None:
         """Write a result; while the database is away, hold on to it: only a lost lease makes it worthless."""
@@ -355,52 +354,13 @@ class Pipeline:
         except LeaseLost as error:
             log.warning("result_dropped", work=claim.id, kind=kind, error=str(error))
         except Never as error:
-            self._failed(claim, str(error), final=True)
+            self.giving_up.failed(claim, str(error), final=True)
         except OSError as error:  # the disk, not the work: it is tried until the disk is well
             log.error("disk_trouble", work=claim.id, kind=kind, error=str(error))
-            self._failed(claim, str(error), final=False, costs_attempt=False)
+            self.giving_up.failed(claim, str(error), final=False, costs_attempt=False)
         except Exception as error:
             if is_away(error):  # nothing can be written of it now; the lease will end
                 raise
             log.error("work_failed", work=claim.id, kind=kind, error=where(error))
-            self._failed(claim, f"it failed ({where(error)})", final=False)
+            self.giving_up.failed(claim, f"it failed ({where(error)})", final=False)
         return Ended.HANDLED
-
-    def _failed(self, claim: Claim, error: str, *, final: bool, costs_attempt: bool = True) -> None:
-        """Put failed work off, or give it up; both only while it is still ours."""
-        try:
-            with self.database.write() as session:
-                if not costs_attempt or not (final or self.work.exhausted(claim)):
-                    self.work.put_off(session, claim, error, costs_attempt=costs_attempt)
-                    return
-                study = self._locked_study(session, claim.kind, claim.subject_id)
-                self.work.quarantine(session, claim, error)
-                self._show_given_up(session, claim, study, error)
-        except LeaseLost as lost:
-            log.warning("result_dropped", work=claim.id, kind=claim.kind, error=str(lost))
-
-    @staticmethod
-    def _locked_study(session: Session, kind: str, subject_id: int) -> Study | None:
-        """Lock the study that work is about, before anything else of it: studies first, then work."""
-        if kind not in {WorkKind.INFER, WorkKind.REPORT}:
-            return None
-        if kind == WorkKind.REPORT:
-            return locked(session, subject_id)
-        return locked(session, session.exec(select(Instance.study_id).where(Instance.id == subject_id)).one())
-
-    def _show_given_up(self, session: Session, item: Claim | WorkItem, study: Study | None, error: str) -> None:
-        """Make work that was given up visible where people look: on the instance, the study or the delivery."""
-        if study is None:
-            give_up = self.commitments.give_up.get(WorkKind(item.kind), self.reports.give_up)
-            give_up(session, item.subject_id, error)
-        elif item.kind == WorkKind.INFER:
-            instance = session.exec(select(Instance).where(Instance.id == item.subject_id)).one()
-            self.results.fail_instance(session, instance, error, item.lane)
-            refresh(session, study)
-            self.results.owe_report(session, study)
-        else:
-            study.report_error = f"no report could be made: {error}"
-            refresh(session, study)
-            self.record(session, "report.failed", study.study_instance_uid, {"error": error})
-            metrics.quarantined.labels(kind=WorkKind.REPORT).inc()
-        log.error("work_given_up", work=item.id, kind=item.kind, subject=item.subject_id, error=error)

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from worker import metrics
 from worker.commitment_message import Message, Reference, reason_words
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.database import (
     CommitmentAsked,
     CommitmentStatus,
@@ -43,6 +43,8 @@ class CommitmentAsking:
         Delivers again what a destination does not answer for.
     ae_title
         Our AE title.
+    credentials
+        The files of TLS, for destinations that are reached over it.
     answer_seconds
         A destination that has not given its result is asked again after so long.
     """
@@ -55,6 +57,7 @@ class CommitmentAsking:
         reports: ReportCommit,
         *,
         ae_title: str,
+        credentials: Credentials | None,
         answer_seconds: float,
     ) -> None:
         self.database = database
@@ -63,6 +66,7 @@ class CommitmentAsking:
         self.reports = reports
         self.ae_title = ae_title
         self.answer_seconds = answer_seconds
+        self.credentials = credentials
 
     def ask(self, claim: Claim) -> None:
         """Do one piece of owed work: act on the result that came, or ask for one.
@@ -78,9 +82,9 @@ class CommitmentAsking:
             return
         reference = Reference(delivery.sent_sop_class_uid or report.sop_class_uid, report.sop_instance_uid)
         request = Message("request", transaction_uid, (reference,))
-        peer = Peer.parse(delivery.destination)
+        peer = Peer.parse(delivery.destination).secured_as(self.reports.destinations)
         try:
-            commitment.ask(request, peer, self.ae_title, keep=self._keep)
+            commitment.ask(request, peer, self.ae_title, keep=self._keep, credentials=self.credentials)
         except NothingAccepted:
             self._unsupported(claim, transaction_uid)
         except FirstreadError as error:

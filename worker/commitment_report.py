@@ -19,7 +19,7 @@ from worker.commitment_message import (
     Message,
     Reference,
 )
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.database import CommitmentRequest, CommitmentStatus, Database, Instance, WorkKind, utc_now
 from worker.errors import FirstreadError, PeerUnreachable
 from worker.intake.registration import Record
@@ -48,6 +48,8 @@ class CommitmentReport:
         Writes an audit event: (session, action, subject, detail).
     peers
         Where a peer is that asked, by its AE title.
+    credentials
+        The files of TLS, for peers that are reached over it.
     stopping
         Says whether the process has been asked to end: a check is then left for another.
     """
@@ -61,6 +63,7 @@ class CommitmentReport:
         *,
         ae_title: str,
         peers: Mapping[str, Peer],
+        credentials: Credentials | None,
         stopping: Callable[[], bool],
     ) -> None:
         self.database = database
@@ -69,6 +72,7 @@ class CommitmentReport:
         self.record = record
         self.ae_title = ae_title
         self.peers = peers
+        self.credentials = credentials
         self.stopping = stopping
 
     def report(self, claim: Claim) -> None:
@@ -94,7 +98,8 @@ class CommitmentReport:
                 return
             self._keep(request, failures)
         try:
-            commitment.report(_result(request), peer, request.called_ae or self.ae_title)
+            called_ae = request.called_ae or self.ae_title
+            commitment.report(_result(request), peer, called_ae, credentials=self.credentials)
         except FirstreadError as error:
             self._not_reported(claim, request, error)
             if isinstance(error, PeerUnreachable):
@@ -128,10 +133,13 @@ class CommitmentReport:
     def _stored(self, sop_instance_uids: list[str]) -> defaultdict[str, list[Stored]]:
         found: defaultdict[str, list[Stored]] = defaultdict(list)
         columns = (Instance.sop_instance_uid, Instance.sop_class_uid, Instance.spool_name, Instance.sha256)
+        kept = col(Instance.removal_began_at).is_(None)  # for bytes that retention removed nobody answers any more
         with self.database.read() as session:
             for start in range(0, len(sop_instance_uids), AT_ONCE):
                 some = sop_instance_uids[start : start + AT_ONCE]
-                for uid, *stored in session.exec(select(*columns).where(col(Instance.sop_instance_uid).in_(some))):
+                for uid, *stored in session.exec(
+                    select(*columns).where(kept, col(Instance.sop_instance_uid).in_(some))
+                ):
                     sop_class_uid, spool_name, sha256 = stored
                     found[uid].append((sop_class_uid, spool_name, sha256))
         return found

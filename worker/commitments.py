@@ -13,7 +13,7 @@ from sqlmodel import Session
 from worker.commitment_arrivals import CommitmentArrivals
 from worker.commitment_asking import CommitmentAsking
 from worker.commitment_report import CommitmentReport
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.database import Database, Delivery, WorkKind, utc_now
 from worker.intake.registration import Record
 from worker.intake.spool import Spool
@@ -56,16 +56,30 @@ class Commitments:
         policy: CommitmentPolicy,
         *,
         ae_title: str,
+        credentials: Credentials | None,
         stopping: Callable[[], bool],
     ) -> None:
         self.policy = policy
         self.work = work
         self.arrivals = CommitmentArrivals(database, spool, work, record, policy.peers)
         self.reporting = CommitmentReport(
-            database, spool, work, record, ae_title=ae_title, peers=policy.peers, stopping=stopping
+            database,
+            spool,
+            work,
+            record,
+            ae_title=ae_title,
+            peers=policy.peers,
+            credentials=credentials,
+            stopping=stopping,
         )
         self.asking = CommitmentAsking(
-            database, spool, work, reports, ae_title=ae_title, answer_seconds=policy.answer_seconds
+            database,
+            spool,
+            work,
+            reports,
+            ae_title=ae_title,
+            credentials=credentials,
+            answer_seconds=policy.answer_seconds,
         )
         self.steps: dict[WorkKind, Callable[[Claim], None]] = {
             WorkKind.COMMIT: self.reporting.report,

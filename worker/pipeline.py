@@ -125,7 +125,7 @@ class Pipeline:
         self.reports = ReportCommit(database, work, self.record, make_private(reports_dir), destinations)
         self.commitments = Commitments(
             database, spool, work, self.record, self.reports, commitment or CommitmentPolicy(),
-            ae_title=ae_title, stopping=stopping,
+            ae_title=ae_title, credentials=credentials, stopping=stopping,
         )  # fmt: skip
         self.outgoing: dict[WorkKind, Callable[[Claim], None]] = {
             WorkKind.DELIVER: self._deliver,

@@ -63,6 +63,9 @@ CLAIMS: dict[str, Callable[[str, Mapping[str, Any]], tuple[str, str, Facts]]] = 
 }
 """Actions that say what a row holds: (subject, detail) to table, key, and the fields that must be so."""
 
+BYTES_REMOVED = "bytes.removed"
+"""What retention says of stored bytes that it has removed: `ids`, first and last number of each run of instances."""
+
 
 class Claims:
     """Collects what events say, then compares the tables with it."""
@@ -72,7 +75,8 @@ class Claims:
         self._scratch.execute("PRAGMA cache_size=-8192")
         self._scratch.executescript(
             "CREATE TABLE said (kind TEXT, key TEXT, event INTEGER, facts TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
-            "CREATE TABLE met (kind TEXT, key TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID; BEGIN"
+            "CREATE TABLE met (kind TEXT, key TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
+            "CREATE TABLE removed (first INTEGER, last INTEGER); BEGIN"
         )
 
     def __enter__(self) -> Self:
@@ -86,6 +90,8 @@ class Claims:
     def take(self, row: Row) -> None:
         """Keep what an event says of a row; an event that is damaged says nothing (the chain names it)."""
         read = CLAIMS.get(row.action)
+        if row.action == BYTES_REMOVED:
+            self._take_removed(row.detail)
         if read is None:
             return
         try:
@@ -96,6 +102,18 @@ class Claims:
             facts = said[1] | facts
         values = (kind, key, row.id, canonical(facts))
         self._scratch.execute("INSERT OR REPLACE INTO said VALUES (?, ?, ?, ?)", values)
+
+    def _take_removed(self, detail: str) -> None:
+        try:
+            ranges = [(int(first), int(last)) for first, last in json.loads(detail)["ids"]]
+        except (ValueError, TypeError, KeyError):
+            return
+        self._scratch.executemany("INSERT INTO removed VALUES (?, ?)", ranges)
+
+    def _is_removed(self, kind: str, key: str) -> bool:
+        """Say whether the chain tells that retention has removed the bytes of an instance."""
+        query = "SELECT EXISTS (SELECT 1 FROM removed WHERE ? BETWEEN first AND last)"
+        return kind == "instance" and bool(self._scratch.execute(query, (int(key),)).fetchone()[0])
 
     def _said(self, kind: str, key: str) -> tuple[int, Facts] | None:
         query = "SELECT event, facts FROM said WHERE kind = ? AND key = ?"
@@ -128,7 +146,9 @@ class Claims:
                     continue
                 for what in differences(facts, *said):
                     report(Finding(kind, _number(key), what))
-                if locate is not None and place and (what := _bytes_differ(locate(kind, place), *said)):
+                if locate is None or not place or self._is_removed(kind, key):
+                    continue
+                if what := _bytes_differ(locate(kind, place), *said):
                     report(Finding(kind, _number(key), what))
         query = (
             "SELECT kind, key, event FROM said WHERE NOT EXISTS"

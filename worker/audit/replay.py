@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,6 +94,7 @@ class _Recorded:
     study: str
     sha256: str
     spool_name: str
+    removed_at: datetime | None
     tolerance: float
 
     @property
@@ -167,6 +169,7 @@ def _recorded(session: Session, number: int) -> _Recorded:
         study=study.study_instance_uid,
         sha256=instance.sha256,
         spool_name=instance.spool_name,
+        removed_at=instance.removal_began_at,
         tolerance=float(version.card["tolerance"]),
     )
 
@@ -206,7 +209,8 @@ def _of_the_bytes(recorded: _Recorded, path: Path | None) -> Iterator[Difference
         words = "the row of the instance carries another SHA-256 than the chain"
         yield Difference("row", wanted, recorded.sha256, words)
     if path is None:
-        words = "the stored bytes are gone from the spool; restore them from a backup"
+        removed = f"were removed by retention on {recorded.removed_at:%Y-%m-%d}" if recorded.removed_at else "are gone"
+        words = f"the stored bytes {removed}; a backup of an earlier day has them"
         yield Difference("bytes", wanted, None, words)
         return
     try:

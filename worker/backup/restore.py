@@ -24,7 +24,7 @@ from worker.backup.files import Writer, is_within, require_room, sha256_of, size
 from worker.backup.layout import CARRIED, OBJECTS, REPORTS, RESTORING, TABLES, Manifest
 from worker.backup.snapshot import file_name
 from worker.backup.verify import Verification, verify
-from worker.database import Database, Instance, WorkItem, WorkState
+from worker.database import Database, Instance, LoginLink, LoginSession, WorkItem, WorkState
 from worker.errors import BackupError
 from worker.files import make_private, sync_directory
 from worker.intake.spool import Spool
@@ -213,6 +213,8 @@ def _settle(connection: Connection, manifest: Manifest) -> int:
                 attempts=col(WorkItem.attempts) - 1,
             )
         ).rowcount  # type: ignore[attr-defined]
+        for pass_in in (LoginSession, LoginLink):  # who was logged in then is not logged in here
+            session.execute(sa.delete(pass_in))
         for name, moment in manifest.removed.items():
             when = datetime.fromisoformat(moment)
             session.execute(

@@ -24,7 +24,7 @@ from worker.commitment_message import (
     Reference,
     decode,
 )
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.errors import CommitmentRefused, PeerUnreachable, UnreadableMessage
 from worker.reporting.association import CONNECT_SECONDS, DIMSE_SECONDS, NothingAccepted, association
 
@@ -44,6 +44,7 @@ def report(
     peer: Peer,
     calling_ae: str,
     *,
+    credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
 ) -> None:
@@ -55,6 +56,8 @@ def report(
         The result: references with a failure reason are those that failed.
     peer, calling_ae
         Whom to, and the AE title of ours that it had asked.
+    credentials
+        The files of TLS, for a peer that is reached over it.
 
     Raises
     ------
@@ -73,6 +76,7 @@ def report(
             peer,
             calling_ae,
             [_context()],
+            credentials=credentials,
             connect_seconds=connect_seconds,
             dimse_seconds=dimse_seconds,
             roles=[role],
@@ -95,6 +99,7 @@ def ask(
     calling_ae: str,
     *,
     keep: Callable[[Message], None],
+    credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
     linger_seconds: float = LINGER_SECONDS,
@@ -107,6 +112,8 @@ def ask(
         The request.
     keep
         Makes a result durable that comes on the same association, before it is answered.
+    credentials
+        The files of TLS, for a peer that is reached over it.
 
     Raises
     ------
@@ -143,6 +150,7 @@ def ask(
         peer,
         calling_ae,
         [_context()],
+        credentials=credentials,
         connect_seconds=connect_seconds,
         dimse_seconds=dimse_seconds,
         handlers=[(evt.EVT_N_EVENT_REPORT, on_result)],

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.objects import film, spool_object
-from tests.support.tampering import execute
+from tests.support.tampering import execute, unguarded
 from worker.audit.anchor import AnchorFile
 from worker.audit.verify import Verification, verify
 from worker.pipeline import Pipeline
@@ -98,3 +98,27 @@ def test_stored_bytes_are_read_when_asked(pipeline: Pipeline) -> None:
     pipeline.spool.filed_path(second).unlink()
     assert verified(pipeline).findings == []
     assert sorted(found(verified(pipeline, files=True))) == [("instance", 1, "its"), ("instance", 2, "its")]
+
+
+def test_bytes_that_retention_removed_are_no_finding_and_others_that_are_gone_are(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """What counts is the chain: a row that says "removed" where no event does excuses nothing."""
+    from datetime import timedelta
+
+    from worker.database import utc_now
+    from worker.retention.removal import Retention
+
+    rule = Retention(
+        pipeline.database, pipeline.spool, pipeline.previews_dir, pipeline.record,
+        days=30, floor_bytes=0, clock=lambda: utc_now() + timedelta(days=40),
+    )  # fmt: skip
+    (_, second) = sorted(pipeline.spool.filed())
+    kept = pipeline.spool.filed_path(second).read_bytes()
+    assert len(list(rule.run())) == 2
+    assert found(verified(pipeline, files=True)) == []
+    pipeline.spool.filed_path(second).write_bytes(kept[:-1] + b"x")
+    unguarded(pipeline.database)
+    execute(pipeline.database, "UPDATE audit_event SET action = 'bytes.kept' WHERE action = 'bytes.removed'")
+    gone = [one for one in found(verified(pipeline, files=True)) if one[0] == "instance"]
+    assert gone == [("instance", 1, "its"), ("instance", 2, "its")]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
+from pydicom.errors import BytesLengthException
 
 from worker.errors import PixelError
 
@@ -39,7 +40,7 @@ def value(header: Dataset, keyword: str) -> Any:
     """
     try:
         found = header.get(keyword)
-    except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
+    except (ValueError, TypeError, OverflowError, NotImplementedError, BytesLengthException) as error:
         raise PixelError(f"{named(keyword)} cannot be read: {type(error).__name__}") from error
     return None if found is None or (isinstance(found, (str, bytes, Sequence)) and not len(found)) else found
 

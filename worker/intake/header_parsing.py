@@ -101,7 +101,7 @@ def texts_of(header: Dataset, keywords: Iterable[str]) -> dict[str, list[str]]:
             several = value if isinstance(value, MultiValue) else [value]
             left, texts = VALUE_CHARACTERS, []
             for item in several[:VALUES]:
-                texts.append(clean(str(item))[:left])
+                texts.append(clean(str(item))[:left].strip())
                 left -= len(texts[-1])
         except Exception:  # noqa: BLE001, S112 - pydicom raises anything over a hostile value; it counts as absent
             continue

@@ -146,3 +146,10 @@ def test_a_data_set_that_begins_like_file_meta_stays_the_senders(tmp_path: Path,
     assert stored.transfer_syntax_uid == ExplicitVRLittleEndian
     assert stored.dataset_sha256 == hashlib.sha256(theirs).hexdigest()
     assert text(stored.header, "Modality") == "CT"
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom's remark about the long name, as it is written
+def test_a_text_that_is_cut_at_a_space_is_clean_all_the_same(tmp_path: Path, read_object: Read) -> None:
+    path = save(film(PatientName="x" * 1023 + " y"), tmp_path / "a.dcm")
+    stored = read_object(path)
+    assert (stored.defect, text(stored.header, "PatientName")) == ("", "x" * 1023)

@@ -21,7 +21,6 @@ HOSTILE = "127.0.0.66"
 MEBIBYTE = 1 << 20
 GROWTH = 96 * MEBIBYTE
 """How much the listener may grow while dozens of peers are at it."""
-SERVED_WITHIN = 2.0
 _C_STORE_RSP = 0x8001
 
 
@@ -97,7 +96,7 @@ class Campaign:
     def _good(self, good: GoodSender, process: psutil.Process, stop: threading.Event) -> None:
         while not stop.wait(0.05):
             try:
-                if good.send() > SERVED_WITHIN:
+                if good.send() > good.patience:
                     self._broken(f"a good sender waited {good.seconds[-1]:.1f} s")
             except Exception as error:  # noqa: BLE001 - whatever it is, the good sender was not served
                 self._broken(f"a good sender was not served: {error!r}")

@@ -34,6 +34,8 @@ from worker.log_limit import LINES
 CONTEXTS = [(CT_IMAGE_STORAGE, [EXPLICIT_VR_LITTLE_ENDIAN])]
 CROWD = "127.0.0.66"
 MEBIBYTE = 1 << 20
+SERVED_WITHIN = 15.0
+"""Generous: other tests may run on the machine. Who is kept out is rejected at once, or waits for half a minute."""
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_two_hundred_crawlers_keep_nobody_out(listener: ListenerProcess) -> None
         wait_for(lambda: len(listener.events("association_accepted")) >= 100)
         time.sleep(1.5)  # crawling takes its time
         for _ in range(12):
-            assert good.send() < good.patience
+            assert good.send() < SERVED_WITHIN
             time.sleep(0.25)
         assert rss(listener) - memory < 96 * MEBIBYTE
         assert process.num_threads() < 2 * 140
@@ -110,7 +112,7 @@ def test_a_thousand_connections_that_come_to_nothing(listener: ListenerProcess, 
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.close()
             if number % 100 == 50:
-                assert good.send() < good.patience
+                assert good.send() < SERVED_WITHIN
         assert rss(listener) - memory < 64 * MEBIBYTE
     good.send()
     good.assert_kept()
@@ -140,7 +142,7 @@ def test_a_peer_that_never_reads_its_answers_gives_its_place_away(tmp_path: Path
                     deaf.socket.sendall(block)
         wait_for(lambda: is_idle(listener))
         time.sleep(1.0)
-        assert good.send() < good.patience
+        assert good.send() < SERVED_WITHIN
         good.assert_kept()
         assert rss(listener) - memory < 16 * MEBIBYTE
         assert listener.events("slow_association_gave_way")
@@ -154,7 +156,7 @@ def test_requests_of_tiny_items_keep_no_processor_busy(listener: ListenerProcess
     for _ in range(20):
         with connect(listener) as connection:
             connection.sendall(request)
-    assert good.send() < good.patience
+    assert good.send() < SERVED_WITHIN
     assert "items" in listener.events("protocol_error")[0]["error"]
 
 

@@ -21,7 +21,6 @@ HOSTILE = "127.0.0.66"
 MEBIBYTE = 1 << 20
 GROWTH = 96 * MEBIBYTE
 """How much the listener may grow while dozens of peers are at it."""
-SERVED_WITHIN = 2.0
 _C_STORE_RSP = 0x8001
 
 
@@ -61,12 +60,15 @@ class Campaign:
         Of all cases.
     peers
         Conversations at once.
+    served_within
+        How long a good sender may wait, seconds, where that is more than its patience.
     """
 
-    def __init__(self, listener: ListenerProcess, *, seed: int, peers: int = 8) -> None:
+    def __init__(self, listener: ListenerProcess, *, seed: int, peers: int = 8, served_within: float = 0.0) -> None:
         self._listener = listener
         self._seed = seed
         self._peers = peers
+        self._served_within = served_within
         self._lock = threading.Lock()
         self._told: Counter[str] = Counter()
         self._expected: dict[str, bytes] = {}
@@ -97,7 +99,7 @@ class Campaign:
     def _good(self, good: GoodSender, process: psutil.Process, stop: threading.Event) -> None:
         while not stop.wait(0.05):
             try:
-                if good.send() > SERVED_WITHIN:
+                if good.send() > max(good.patience, self._served_within):
                     self._broken(f"a good sender waited {good.seconds[-1]:.1f} s")
             except Exception as error:  # noqa: BLE001 - whatever it is, the good sender was not served
                 self._broken(f"a good sender was not served: {error!r}")

@@ -17,7 +17,7 @@ def test_a_case_is_the_same_again() -> None:
 
 def test_spoiled_conversations_harm_nobody(tmp_path: Path) -> None:
     with ListenerProcess(tmp_path / "data") as listener:
-        result = Campaign(listener, seed=20261125).run(0, CASES)
+        result = Campaign(listener, seed=20261125, served_within=15.0).run(0, CASES)
         assert listener.stop() == 0
     assert result.broken == []
     assert result.cases == CASES

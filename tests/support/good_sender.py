@@ -10,6 +10,7 @@ from tests.support.raw_store import CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN,
 from tests.support.spooled import spooled, text
 
 CONTEXTS = [(CT_IMAGE_STORAGE, [EXPLICIT_VR_LITTLE_ENDIAN])]
+SERVED_WITHIN = 2.0
 GOOD = "1.2.826.0.77."
 """Its SOP Instance UIDs begin with this."""
 
@@ -40,6 +41,11 @@ class GoodSender:
         assert status == 0x0000, f"{status:04X}"
         self.sent[instance] = sha256(data).hexdigest()
         return self.seconds[-1]
+
+    @property
+    def patience(self) -> float:
+        """How long an object may take, seconds: 2; on a busy machine ten times what the first, undisturbed, took."""
+        return max(SERVED_WITHIN, 10 * self.seconds[0])
 
     def assert_kept(self) -> None:
         """Assert that all it was told success for lies in the spool, byte for byte."""

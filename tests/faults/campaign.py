@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.faults import clock_and_load, disk, kills, pacs_manners, senders, servers
+from tests.faults import clock_and_load, disk, kills, pacs_manners, sabotage, senders, servers
 from tests.faults.site import Site, site
 from tests.faults.trial import BOTH, Result, Scenario, run
 
@@ -15,7 +15,7 @@ LAST_WORDS_SECONDS = 60.0
 
 def all_scenarios() -> list[Scenario]:
     """Every scenario, family by family."""
-    families = (servers, disk, pacs_manners, senders, clock_and_load, kills)
+    families = (servers, disk, pacs_manners, senders, clock_and_load, kills, sabotage)
     return [scenario for family in families for scenario in family.scenarios()]
 
 

@@ -94,29 +94,10 @@ def poison(trial: Trial) -> None:
     trial.fault_is_over()
 
 
-def sabotage_a_file(trial: Trial) -> None:
-    """Hidden: an accepted file is removed by hand, and the judge has to say so."""
-    trial.push(films(1))
-    trial.settle()
-    max((trial.site.spool_dir / "stored").glob("*/*.dcm")).unlink()  # names sort by arrival
-    trial.struck()
-
-
-def sabotage_a_report(trial: Trial) -> None:
-    """Hidden: the PACS is sent a report that is nobody's, and the judge has to say so."""
-    trial.push(films(1))
-    trial.settle()
-    arrival = trial.site.pacs.arrivals[-1]
-    trial.site.pacs.arrivals.append(type(arrival)("2.25.1", arrival.study_instance_uid, "", arrival.evidence))
-    trial.struck()
-
-
 def scenarios() -> list[Scenario]:
     return [
         Scenario("clock stepped back an hour", FAMILY, clock_stepped_back, BOTH, deadly=True),
         Scenario("500 studies in a burst, two workers", FAMILY, burst, POSTGRESQL, patience=600),
         Scenario("decoding child killed while it waits", FAMILY, decoder_killed, POSTGRESQL),
         Scenario("a poison input that kills its worker", FAMILY, poison, SQLITE, patience=600, deadly=True),
-        Scenario("sabotage: an accepted file removed", "sabotage", sabotage_a_file, BOTH, hidden=True),
-        Scenario("sabotage: a report doubled", "sabotage", sabotage_a_report, BOTH, hidden=True),
     ]

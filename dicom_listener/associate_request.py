@@ -39,9 +39,9 @@ def check_associate_request(body: memoryview) -> None:
     for kind, value in _items(body[_FIXED:]):
         count += 1
         if kind in _NESTING:
-            inner = [(sub, bytes(uid).strip(b"\0 ")) for sub, uid in _items(value[_NESTING[kind] :])]
+            inner = [sub for sub, _ in _items(value[_NESTING[kind] :])]
             count += len(inner)
-            if kind == _CONTEXT and not any(uid for sub, uid in inner if sub == _ABSTRACT_SYNTAX):
+            if kind == _CONTEXT and _ABSTRACT_SYNTAX not in inner:  # an empty one is rejected, with its context alone
                 raise ProtocolError("a presentation context is proposed without an abstract syntax")
         if count > ITEMS_CAP:
             raise ProtocolError(f"an A-ASSOCIATE-RQ has more than {ITEMS_CAP} items")

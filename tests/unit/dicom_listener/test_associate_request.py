@@ -74,9 +74,15 @@ def test_a_uid_that_is_too_long(kind: int) -> None:
     assert "DOE" not in said
 
 
-@pytest.mark.parametrize("inner", [b"", item(0x40, b"1.2"), item(0x30, b""), item(0x30, b"\0")])
+@pytest.mark.parametrize("inner", [b"", item(0x40, b"1.2")])
 def test_a_context_without_an_abstract_syntax(inner: bytes) -> None:
     assert "abstract syntax" in refused(FIXED + item(0x20, b"\1\0\0\0" + inner))
+
+
+@pytest.mark.parametrize("uid", [b"", b"\0", b" "])
+def test_an_empty_abstract_syntax_costs_its_own_context_and_not_the_association(uid: bytes) -> None:
+    """Senders make contexts of what stands in their files; the objects beside it are good."""
+    check_associate_request(memoryview(FIXED + item(0x20, b"\1\0\0\0" + item(0x30, uid) + item(0x40, b"1.2"))))
 
 
 @pytest.mark.parametrize("nested", [False, True])

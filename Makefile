@@ -52,8 +52,9 @@ imports: env
 unit: env
 	$(BIN)/pytest tests/unit $(ARGS)
 
+# Most tests wait for a process, a socket or a database: one worker a core, each with servers of its own.
 test: lint types imports
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
 
 soak: env
 	$(BIN)/python -m tests.soak $(ARGS)

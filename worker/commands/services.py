@@ -3,26 +3,18 @@
 import fcntl
 import os
 import signal
-import socket
 import threading
-import time
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 from worker import bootstrap, metrics, schema
-from worker.audit.anchor import AnchorFile, Anchoring
-from worker.audit.forwarding import Forwarder
-from worker.audit.syslog import Receiver
 from worker.commands.output import say
 from worker.config import Settings, load_settings, made_data_dir, unknown_names
-from worker.database import Database, is_away
-from worker.errors import AuditBroken, SchemaOwed, SettingsError
+from worker.database import Database
+from worker.errors import SettingsError
 from worker.files import make_private
 from worker.logs import configure_logs, get_logger
-from worker.pipeline import Pipeline
-from worker.retention.timetable import Timetable
 from worker.supervision.addresses import SaidAddresses
 
 log = get_logger(__name__)
@@ -50,6 +42,9 @@ def listener(
 def intake() -> None:
     """Register what lies in the spool, create owed work, send wake-ups, sweep."""
     settings = _start("intake")
+    from worker.celery_app import app
+    from worker.intake_service import Intake
+
     metrics.serve(settings.metrics_port)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,84 +62,8 @@ def intake() -> None:
             standing_by = True
             stop.wait(1.0)
             continue
-        _intake_loop(settings, stop)
+        Intake(settings, app, stop).run()
     os.close(lock)
-
-
-def _intake_loop(settings: Settings, stop: threading.Event) -> None:
-    from worker.celery_app import app
-
-    pipeline = anchoring = forwarder = timetable = None
-    away = False
-    next_sweep = 0.0
-    while not stop.is_set():
-        try:
-            if pipeline is None or anchoring is None:
-                actor = f"intake@{socket.gethostname()}"
-                database = bootstrap.open_database(settings)
-                made = bootstrap.build_pipeline(settings, database, actor=actor, app=app, routes=True)
-                made.say(INTAKE_STARTED)
-                pipeline, anchoring = made, Anchoring(database, AnchorFile(settings.anchors_file), actor=actor)
-                forwarder = _forwarder(settings, database)
-                timetable = Timetable(bootstrap.retention(settings, pipeline))
-                log.info("intake_ready", broker=bool(settings.broker_url))
-            with pipeline.grace.watch():
-                handled = pipeline.register_arrivals()
-            if time.monotonic() >= next_sweep:
-                pipeline.sweep()
-                anchoring.follow()
-                next_sweep = time.monotonic() + settings.sweep_seconds
-            if timetable is not None:
-                timetable.turn()
-        except (SQLAlchemyError, SchemaOwed, AuditBroken, OSError) as error:
-            if isinstance(error, SQLAlchemyError) and not is_away(error):
-                raise
-            if not away:
-                log.warning(
-                    "intake_waits", error=str(error)[:300], todo="scans are accepted and kept; intake goes on later"
-                )
-            away = True
-            stop.wait(1.0)
-            continue
-        if away:
-            log.info("intake_goes_on")
-            pipeline.grace.begin()
-        away = False
-        if not handled:
-            stop.wait(POLL_SECONDS)
-    if pipeline is not None and anchoring is not None:
-        _end_of_intake(pipeline, anchoring)
-    if forwarder is not None:
-        forwarder.stop(FORWARDER_SECONDS)
-
-
-INTAKE_STARTED, INTAKE_STOPPED = "intake.started", "intake.stopped"
-
-FORWARDER_SECONDS = 7.0
-"""What a forwarder that is sending may take to end."""
-
-
-def _forwarder(settings: Settings, database: Database) -> Forwarder | None:
-    """Start to send audit events to the syslog receiver, where one is set."""
-    if not settings.audit_syslog:
-        return None
-    files = {name: getattr(settings, f"audit_syslog_{name}") for name in ("ca", "certificate", "key")}
-    forwarder = Forwarder(database, Receiver.parse(settings.audit_syslog, **files), source=settings.ae_title)
-    forwarder.start()
-    return forwarder
-
-
-def _end_of_intake(pipeline: Pipeline, anchoring: Anchoring) -> None:
-    """Write that intake stopped, and anchor what was done since the last sweep, if the database is there."""
-    try:
-        pipeline.say(INTAKE_STOPPED)
-        anchoring.follow()
-    except SQLAlchemyError as error:
-        log.warning("audit_not_anchored", error=str(error).partition("\n")[0][:200], todo="the next start does it")
-
-
-POLL_SECONDS = 0.05
-"""How often an idle intake looks at the spool; a look costs microseconds."""
 
 
 def worker(

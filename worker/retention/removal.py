@@ -7,6 +7,7 @@ whoever dies between the two leaves a row that says the bytes are going, which i
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ class Retention:
         yield from self._finish()
         if until := self._until():
             for study_id in self._candidates(until):
-                if removed := self._remove(study_id, until, AGE):
+                if removed := self._tried(study_id, partial(self._remove, study_id, until, AGE)):
                     yield removed
         if not self.is_short():
             return
@@ -143,7 +144,7 @@ class Retention:
         for study_id in self._candidates(None):
             if not self.is_short():
                 return
-            if removed := self._remove(study_id, None, SPACE):
+            if removed := self._tried(study_id, partial(self._remove, study_id, None, SPACE)):
                 yield removed
         if self.is_short():
             log.error(
@@ -189,6 +190,15 @@ class Retention:
             yield from (study_id for _, study_id in found)
             after = found[-1]
 
+    @staticmethod
+    def _tried(study_id: int, step: Callable[[], Removal | None]) -> Removal | None:
+        """Take a step; a study whose files the disk will not let go holds up no other, and has its turn again."""
+        try:
+            return step()
+        except OSError as error:
+            log.error("bytes_not_removed", study=study_id, error=str(error), todo="look at the disk; it is tried again")
+            return None
+
     def _remove(self, study_id: int, until: datetime | None, because: str) -> Removal | None:
         with self.database.write() as session:
             study = locked(session, study_id)
@@ -212,7 +222,7 @@ class Retention:
         for study_id in begun:
             with self.database.read() as session:
                 going = [one for one in self._stored(session, study_id) if one.removal_began_at is not None]
-            if removed := self._unlink(study_id, going, AGE if self.days else SPACE):
+            if removed := self._tried(study_id, partial(self._unlink, study_id, going, AGE if self.days else SPACE)):
                 yield removed
 
     @staticmethod

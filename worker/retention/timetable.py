@@ -13,25 +13,28 @@ TURN_SECONDS = 0.2
 
 
 class Timetable:
-    """Runs retention once a day, at the start too, and whenever space is short."""
+    """Runs retention once a day, and whenever space is short; at the start in any case, to finish what was begun."""
 
     def __init__(self, retention: Retention) -> None:
         self._retention = retention
         self._running: Iterator[Removal] | None = None
+        self._is_begun = False
         self._next_day = self._next_look = float("-inf")
 
     def turn(self) -> None:
-        """Go on with a run, or begin one when it is time to."""
+        """Go on with a run, or begin one when it is time to; one that an error ended is begun again."""
         now = time.monotonic()
-        if self._running is None and self._is_time(now):
-            self._running = self._retention.run()
-        while self._running is not None and time.monotonic() < now + TURN_SECONDS:
-            if next(self._running, None) is None:
-                self._running = None
+        running = self._running
+        if running is None and self._is_time(now):
+            running = self._retention.run()
+        self._running = None
+        while running is not None and time.monotonic() < now + TURN_SECONDS:
+            if next(running, None) is None:
+                self._is_begun, self._next_day, running = True, now + DAY_SECONDS, None
+        self._running = running
 
     def _is_time(self, now: float) -> bool:
-        if self._retention.days and now >= self._next_day:
-            self._next_day = now + DAY_SECONDS
+        if not self._is_begun or (self._retention.days and now >= self._next_day):
             return True
         if self._retention.floor_bytes and now >= self._next_look:
             self._next_look = now + SHORT_SECONDS

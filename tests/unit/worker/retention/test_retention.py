@@ -313,3 +313,54 @@ def test_it_runs_by_itself_once_a_day_and_when_space_is_short(
     rule.floor_bytes = 1 << 60
     timetable.turn()
     assert list(pipeline.spool.filed()) == []
+
+
+def test_what_the_disk_will_not_let_go_holds_up_no_other_study(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = arrive(pipeline), arrive(pipeline)
+    work_off(pipeline)
+    name = next(one.spool_name for one in instances(pipeline) if one.sop_instance_uid == stuck.SOPInstanceUID)
+    remove = pipeline.spool.remove
+
+    def refused(names: list[str]) -> None:
+        if name in names:
+            raise PermissionError(13, "Permission denied")
+        remove(names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.spool, "remove", refused)
+        assert uids(retention(pipeline).run()) == [other.StudyInstanceUID]
+        assert list(pipeline.spool.filed()) == [name]
+    assert uids(retention(pipeline).run()) == [stuck.StudyInstanceUID]
+
+
+def away() -> bool:
+    raise OSError("the disk is gone")
+
+
+def test_a_run_that_an_error_ended_is_begun_again_at_the_next_turn(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = retention(pipeline)
+    timetable = Timetable(rule)
+    with monkeypatch.context() as patch:
+        patch.setattr(rule, "is_short", away)
+        with pytest.raises(OSError, match="gone"):
+            timetable.turn()
+    arrive(pipeline)
+    work_off(pipeline)
+    timetable.turn()
+    assert list(pipeline.spool.filed()) == []
+
+
+def test_what_was_begun_is_finished_though_retention_is_off_by_now(pipeline: Pipeline) -> None:
+    arrive(pipeline)
+    work_off(pipeline)
+    with pipeline.database.write() as session:
+        (instance,) = session.exec(select(Instance)).all()
+        instance.removal_began_at = utc_now()
+        session.add(instance)
+    Timetable(retention(pipeline, days=0)).turn()
+    assert list(pipeline.spool.filed()) == []
+    assert instances(pipeline)[0].bytes_removed_at is not None

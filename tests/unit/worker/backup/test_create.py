@@ -52,7 +52,7 @@ def written(target: Path) -> dict[Path, tuple[int, int]]:
 def test_everything_is_in_it_and_nobody_else_reads_it(pipeline: Pipeline, tmp_path: Path) -> None:
     spool_object(pipeline.spool, film())
     carried = tmp_path / "data" / "spool" / "commitments"
-    carried.mkdir()
+    carried.mkdir(exist_ok=True)
     (carried / "1.json").write_text("{}")
     (tmp_path / "data" / "audit").mkdir()
     (tmp_path / "data" / "audit" / "anchors.jsonl").write_text("anchored\n")

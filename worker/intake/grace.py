@@ -15,7 +15,7 @@ class Grace:
     Parameters
     ----------
     lease_seconds
-        Workers renew three times in a lease, so half a lease is time enough.
+        How long grace lasts: workers renew three times in a lease, but may sit in a connection attempt that hangs.
     clock
         A monotonic clock, seconds.
     """
@@ -28,7 +28,7 @@ class Grace:
     def begin(self) -> None:
         """Give the time, from now on."""
         now = self._clock()
-        self._until, self._not_again_until = now + self.lease_seconds / 2, now + 2 * self.lease_seconds
+        self._until, self._not_again_until = now + self.lease_seconds, now + 3 * self.lease_seconds
 
     @contextmanager
     def watch(self) -> Iterator[None]:

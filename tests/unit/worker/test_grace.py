@@ -69,7 +69,7 @@ def test_a_sweep_that_had_to_wait_takes_nothing_until_workers_could_renew(
         pipeline.sweep()
     pipeline.sweep()
     assert state(pipeline) == (WorkState.LEASED, 0)
-    passing.seconds += LEASE / 2
+    passing.seconds += LEASE
     if step != "lost_for_good":  # giving up needs the delivery's row: that a worker vanished is seen all the same
         pipeline.sweep()
         assert state(pipeline) == (WorkState.OWED, 1)
@@ -77,11 +77,11 @@ def test_a_sweep_that_had_to_wait_takes_nothing_until_workers_could_renew(
 
 def test_a_database_that_is_always_slow_does_not_keep_what_vanished_workers_held(passing: Time) -> None:
     grace = Grace(LEASE, passing.monotonic)
-    given = 0
-    for _ in range(10):
+    held: list[bool] = []
+    for _ in range(30):
         with grace.watch():
             passing.seconds += LEASE / 2
-        given += grace.holds()
+        held.append(grace.holds())
         passing.seconds += LEASE / 2
-        assert not grace.holds()
-    assert given == 5
+        held.append(grace.holds())
+    assert 0 < sum(held) < len(held) / 2

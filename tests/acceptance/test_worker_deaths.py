@@ -36,6 +36,7 @@ def test_kill_9_in_the_middle_of_a_batch(tmp_path: Path, redis_server: RedisServ
         assert_each_once(stack, counting_pacs, 6)
 
 
+@pytest.mark.timeout(900)  # the worker is started four times, each time with its models
 def test_an_input_that_kills_its_worker_is_given_up_and_its_neighbours_are_not(
     tmp_path: Path, redis_server: RedisServer, counting_pacs: Storescp
 ) -> None:
@@ -51,14 +52,15 @@ def test_an_input_that_kills_its_worker_is_given_up_and_its_neighbours_are_not(
         stack.start("listener", "intake", "delivery")
         assert stack.storescu(*films(tmp_path / "films", 5, marked=(2, MARK))) == 0
         stack.wait(lambda: stack.json("reconcile")["pending"] == 5, 30, "registration")
+        for number in range(1, attempts + 1):
+            stack.start_faulty("inference", "poison", witness)
+            stack.wait(lambda: stack.has_died("inference"), 180, f"death {number}")
         stack.start_faulty("inference", "poison", witness)
-
-        def settled() -> bool:
-            if stack.has_died("inference"):
-                stack.start_faulty("inference", "poison", witness)
-            return stack.settled(5)
-
-        stack.wait(settled, 240, "the poison to be given up and its neighbours to be classified")
+        stack.wait(
+            lambda: stack.has_died("inference") or stack.settled(5),
+            180,
+            "the poison to be given up and its neighbours to be classified",
+        )
         assert len(witness.read_text().split()) == attempts, "so often did the worker die, and no more"
         (given_up,) = stack.json("quarantine", "list")
         assert (given_up["kind"], given_up["attempts"]) == ("infer", attempts)

@@ -222,7 +222,7 @@ def test_a_connection_that_cannot_be_served_is_closed_and_the_next_one_is(
 
     with monkeypatch.context() as patched:
         if why == "no place":
-            patched.setattr(listener._server.places, "enter", lambda _: False)
+            patched.setattr(listener._servers[0].places, "enter", lambda _: False)
         else:
             patched.setattr(ListenerAssociation, "start", no_thread)
         with socket.create_connection(listener.address, timeout=10) as connection, contextlib.suppress(ConnectionError):

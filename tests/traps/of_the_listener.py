@@ -92,6 +92,33 @@ TRAPS = (
                 "            association.run()\n",
                 f"{HOSTILE}::test_a_silent_connection_does_not_keep_others_waiting",
             ),
+            Guard(
+                "a TLS handshake is done off the thread that accepts",
+                (
+                    Removal(
+                        "dicom_listener/server.py",
+                        "        association = ListenerAssociation(self, request, client_address)\n",
+                        "        if self.tls is not None:\n"
+                        "            request = self.tls.wrap(request, self.handshake_seconds, self.draining.is_set)\n"
+                        "        association = ListenerAssociation(self, request, client_address)\n",
+                    ),
+                    Removal(
+                        "dicom_listener/association.py",
+                        "        if tls is None:\n            return connection\n",
+                        "        if tls is None or isinstance(connection, ssl.SSLSocket):\n"
+                        "            return connection\n",
+                    ),
+                ),
+                ("tests/integration/test_listener_tls.py::test_silent_and_slow_peers_hold_nobody_up",),
+            ),
+            guard(
+                "a TLS handshake has an end, however its bytes are spread",
+                "dicom_listener/association.py",
+                "tls.wrap(connection, self._server.handshake_seconds, self._is_over)",
+                "tls.wrap(connection, 1e9, self._is_over)",
+                "tests/integration/test_listener_timeouts.py::"
+                "test_a_handshake_has_its_time_limit_however_its_bytes_are_spread",
+            ),
         ),
     ),
     Trap(
@@ -115,7 +142,7 @@ TRAPS = (
             ),
             guard(
                 "a header is inflated up to a limit",
-                "worker/intake/headers.py",
+                "worker/intake/header_parsing.py",
                 "        out += inflater.decompress(block, HEADER_LIMIT - len(out))\n",
                 "        out += inflater.decompress(block)\n",
                 "tests/unit/worker/intake/test_headers.py::test_a_deflated_bomb_costs_no_more_than_the_limit",
@@ -135,8 +162,8 @@ TRAPS = (
                 f"{BOMBS}::test_more_pixels_are_declared_than_allowed",
             ),
             guard(
-                "the child has a bounded address space",
-                "worker/inference/decoder.py",
+                "a child has a bounded address space",
+                "worker/guarded/limits.py",
                 "        (resource.RLIMIT_AS, memory_bytes),\n",
                 "",
                 f"{BOMBS}::test_run_lengths_that_unpack_to_more_than_the_memory",

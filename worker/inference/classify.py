@@ -146,7 +146,7 @@ def read_frame(locate: Callable[[], Path | None], card: "Card", reader: Reader) 
     ------
     PixelError
         The object cannot be decoded, or its bytes are gone.
-    DecoderLost
+    ChildLost
         The decoding child cannot be started; the object may be fine.
     """
     path = locate()

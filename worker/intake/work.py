@@ -267,13 +267,19 @@ class Work:
         longest
             The longest time for which work is put off.
         """
-        now = self.clock()
+        before = self.clock()
         too_far = sa.or_(
-            sa.and_(col(WorkItem.state) == WorkState.LEASED, col(WorkItem.lease_until) > now + self.lease),
-            sa.and_(col(WorkItem.state) == WorkState.OWED, col(WorkItem.not_before) > now + longest),
+            sa.and_(col(WorkItem.state) == WorkState.LEASED, col(WorkItem.lease_until) > before + self.lease),
+            sa.and_(col(WorkItem.state) == WorkState.OWED, col(WorkItem.not_before) > before + longest),
         )
         query = select(WorkItem).where(too_far).order_by(col(WorkItem.id)).with_for_update(skip_locked=True)
-        stranded = session.exec(query).all()
+        found = session.exec(query).all()
+        now = self.clock()  # what was renewed or put off while we waited for the lock lies no further ahead than this
+        stranded = [
+            item
+            for item in found
+            if (item.lease_until or item.not_before) > now + (self.lease if item.lease_until else longest)
+        ]
         for item in stranded:
             if item.state == WorkState.LEASED:
                 item.lease_until = now + self.lease

@@ -59,6 +59,18 @@ def test_a_lease_ends_after_a_lease_and_not_an_hour_later(work: Work, clock: Clo
         assert work.take_back(session) == 1
 
 
+def test_what_changed_while_it_waited_for_the_lock_was_not_stepped_back(work: Work) -> None:
+    (claim,) = work.claim(WorkKind.DELIVER)
+    for step in ("a lease that was renewed", "work that was put off"):
+        readings = iter([START - timedelta(seconds=0.2), START])
+        with work.database.write() as session:
+            work.clock = readings.__next__
+            assert work.mind_the_clock(session, LONGEST) == 0, step
+            work.clock = lambda: START
+            if step == "a lease that was renewed":
+                work.put_off(session, claim, "the PACS is away", seconds=LONGEST_RETRY_SECONDS)
+
+
 def test_what_was_put_off_is_due(work: Work, clock: Clock) -> None:
     (claim,) = work.claim(WorkKind.DELIVER)
     with work.database.write() as session:

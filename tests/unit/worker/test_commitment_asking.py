@@ -37,7 +37,7 @@ class Destination:
         self.reports.append(str(pydicom.dcmread(path).SOPInstanceUID))
         return pacs.Delivered(sop_class_uid="1.2.99", status=0, warning=None)
 
-    def ask(self, message: Message, peer: Peer, calling_ae: str, *, keep: Callable[[Message], None]) -> None:
+    def ask(self, message: Message, peer: Peer, calling_ae: str, *, keep: Callable[[Message], None], **_: Any) -> None:
         if self.error is not None:
             raise self.error
         self.requests.append(message)
@@ -213,7 +213,7 @@ def test_a_result_that_is_faster_than_we_are_counts(
 ) -> None:
     """It is registered before the request is written down as taken."""
 
-    def ask(message: Message, *_: Any, keep: Callable[[Message], None]) -> None:
+    def ask(message: Message, *_: Any, keep: Callable[[Message], None], **__: Any) -> None:
         keep(Message("result", message.transaction_uid, message.references, "PACS", "FIRSTREAD"))
         pipeline.register_arrivals()
 

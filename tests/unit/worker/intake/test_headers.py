@@ -1,6 +1,7 @@
 """Headers: read within bounds, identity kept where something is wrong further on."""
 
 import hashlib
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydicom.uid import (
 )
 
 from tests.support.objects import film, header_texts, prefix, save
-from worker.intake.header_parsing import HEADER_LIMIT
+from worker.intake.header_parsing import HEADER_LIMIT, parse
 from worker.intake.header_text import text
 from worker.intake.headers import HeaderReader, StoredObject
 
@@ -80,8 +81,14 @@ def test_a_deflated_bomb_costs_no_more_than_the_limit(tmp_path: Path, read_objec
     deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     bomb = b"".join(deflater.compress(b"\0" * (1 << 20)) for _ in range(512)) + deflater.flush()
     path.write_bytes(prefix(DeflatedExplicitVRLittleEndian) + bomb)
-    stored = read_object(path)
-    assert stored.defect
+    assert read_object(path).defect
+    with path.open("rb") as file:  # the same as the child reads it, here, where its memory can be counted
+        tracemalloc.start()
+        parsed = parse(file, len(prefix(DeflatedExplicitVRLittleEndian)), DeflatedExplicitVRLittleEndian, KEYWORDS)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert parsed.defect
+    assert peak < 4 * HEADER_LIMIT
 
 
 def test_deep_nesting_is_a_defect_not_a_crash(tmp_path: Path, read_object: Read) -> None:

@@ -13,7 +13,7 @@ from tests.support.objects import film, spool_object
 from worker import commitment_arrivals
 from worker.commitment_message import Message, Reference
 from worker.commitments import CommitmentPolicy
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.database import AuditEvent, CommitmentRequest, Instance, WorkItem, utc_now
 from worker.errors import CommitmentRefused, PeerUnreachable
 from worker.intake.spool import Spool
@@ -22,12 +22,14 @@ from worker.pipeline import Pipeline
 from worker.reconcile import reconcile
 from worker.reporting import commitment
 
-PEER = Peer.parse("MODALITY@192.0.2.7:104")
+PEER = Peer.parse("MODALITY@192.0.2.7:2762/tls")
+CREDENTIALS = Credentials(ca=Path("ca.pem"))
 
 
 @pytest.fixture
 def pipeline(database_url: str, tmp_path: Path):
-    made = make_pipeline(database_url, tmp_path, commitment=CommitmentPolicy(peers={"MODALITY": PEER}))
+    policy = CommitmentPolicy(peers={"MODALITY": PEER})
+    made = make_pipeline(database_url, tmp_path, commitment=policy, credentials=CREDENTIALS)
     yield made
     made.database.dispose()
 
@@ -37,8 +39,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, int]
     """What the peer was told: Transaction UID, from which of our AE titles, and the reason for each instance."""
     results: list[tuple[str, str, dict[str, int]]] = []
 
-    def report(message: Message, peer: Peer, calling_ae: str) -> None:
-        assert peer == PEER
+    def report(message: Message, peer: Peer, calling_ae: str, *, credentials: Credentials | None) -> None:
+        assert (peer, credentials) == (PEER, CREDENTIALS)
         reasons = {one.sop_instance_uid: one.failure_reason for one in message.references}
         results.append((message.transaction_uid, calling_ae, reasons))
 
@@ -296,7 +298,7 @@ def test_a_damaged_message_is_left_and_holds_up_no_other(pipeline: Pipeline, tol
 
 
 def failing(error: Exception) -> Callable[..., None]:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail

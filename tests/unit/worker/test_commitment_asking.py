@@ -113,6 +113,9 @@ def test_a_delivery_is_committed_when_the_destination_says_so(pipeline: Pipeline
         ("1.2.99", destination.reports[0])
     ], "the class it was sent as"
     assert (shown(pipeline, study)["committed"], statuses(pipeline)) == (None, ["asked"])
+    before = [item.not_before for item in rows(pipeline, WorkItem)]
+    pipeline.sweep()
+    assert [item.not_before for item in rows(pipeline, WorkItem)] == before, "it waits as long as it is told to"
     pipeline.deliver()
     assert len(destination.requests) == 1, "asked once"
     answer(pipeline, request, transaction="2.25.1")
@@ -229,7 +232,9 @@ def test_only_the_destinations_that_are_named_are_asked(
     for number, (names, asked) in enumerate([((), 0), (("OTHER",), 1), (("all",), 2)]):
         policy = CommitmentPolicy(ask_of=names, answer_seconds=3600)
         folder = tmp_path / str(number)
-        pipeline = make_pipeline(database_url, folder, destinations=[PACS, OTHER], commitment=policy, credentials=CREDENTIALS)
+        pipeline = make_pipeline(
+            database_url, folder, destinations=[PACS, OTHER], commitment=policy, credentials=CREDENTIALS
+        )
         destination.requests.clear()
         delivered(pipeline)
         assert len(destination.requests) == asked

@@ -1,7 +1,7 @@
 """Arrivals: what waits in the spool is registered in batches, and no object can hold up another."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,9 @@ BATCH_OBJECTS = 64
 
 UNREADABLE_SECONDS = 30.0
 """An arrival that the disk will not give is tried again after so long."""
+
+TRIES_BEFORE_LEFT = 20
+"""After so many tries, ten minutes of them, storage commitment waits for an arrival no longer: a disk that is ill."""
 
 Arrival = tuple[str, StoredObject]
 """Spool name and what was read of the object."""
@@ -58,6 +61,7 @@ class Arrivals:
         self.calling_aes = calling_aes
         self._listed: deque[Path] = deque()
         self._later: dict[str, float] = {}
+        self._tries: Counter[str] = Counter()
         self._strangers: set[Path] = set()
         self._no_child_until = 0.0
 
@@ -94,11 +98,12 @@ class Arrivals:
             if is_away(error):
                 raise
             log.exception("arrival_left", spool_name=name, todo="it stays in the spool, pending; look at this error")
-            self._later[name] = time.monotonic() + UNREADABLE_SECONDS
+            self._leave(name)
             return set()
 
     def _commit(self, batch: list[Arrival]) -> set[str]:
-        done = Registered()
+        with self.database.read() as session:
+            done = Registered(whole=self.registration.whole_twins(session, batch))
         with metrics.stage_seconds.labels(stage="register").time(), self.database.write() as session:
             self.registration.lock_studies(session, batch)
             for name, stored in batch:
@@ -113,7 +118,12 @@ class Arrivals:
                 self.results.hold_report(session, study)
                 if study_id in to_report:
                     self.results.owe_report(session, study)
+            # Before the commit: should it fail, their twins are among the arrivals still, and are registered then;
+            # after it, a kill would leave bytes of which no row tells.
+            self.spool.remove(done.replaced)
         self.spool.file_away(done.file_away)
+        for name in (*done.file_away, *done.discard):
+            self._tries.pop(name, None)
         for name in done.discard:
             self.spool.discard(name)
             log.info("identical_resend", spool_name=name)
@@ -144,13 +154,22 @@ class Arrivals:
                 log.error("headers_not_readable", error=str(error), todo=todo)
                 break
             except OSError as error:
-                self._later[path.stem] = now + UNREADABLE_SECONDS
+                self._leave(path.stem)
                 log.warning("arrival_not_readable", spool_name=path.stem, error=str(error), todo="look at the disk")
                 continue
             self._later.pop(path.stem, None)
             batch.append((path.stem, stored))
             size += stored.size_bytes
         return batch
+
+    def left(self) -> frozenset[str]:
+        """Return the arrivals that could not be registered so often that nothing waits for them any more."""
+        return frozenset(name for name, tries in self._tries.items() if tries >= TRIES_BEFORE_LEFT)
+
+    def _leave(self, name: str) -> None:
+        """Leave an arrival for later; its neighbours go on."""
+        self._later[name] = time.monotonic() + UNREADABLE_SECONDS
+        self._tries[name] += 1
 
     def _warn_of_strangers(self) -> None:
         for path in set(self.spool.strangers()) - self._strangers:

@@ -31,8 +31,6 @@ log = get_logger(__name__)
 
 AT_ONCE = 16
 """So many messages are registered in one turn; arrivals have the next."""
-PATIENCE_SECONDS = 600.0
-"""How long a request waits for objects that were there before it and cannot be registered: a disk that is ill."""
 OTHER = "other"
 """The lane of those that nobody said the address of."""
 UNREADABLE_SECONDS = 30.0
@@ -56,23 +54,31 @@ class CommitmentArrivals:
         self.work = work
         self.record = record
         self.known = known
-        self._before: dict[str, tuple[float, frozenset[str]]] = {}
+        self._before: dict[str, frozenset[str]] = {}
         self._later: dict[str, float] = {}
 
-    def register(self) -> int:
-        """Register messages whose time has come, oldest first; return how many."""
+    def register(self, left: frozenset[str] = frozenset()) -> int:
+        """Register messages whose time has come, oldest first; return how many.
+
+        Parameters
+        ----------
+        left
+            Arrivals that intake has tried in vain so often that no message waits for them. For any other it waits,
+            however long: a database that is away, or a backlog, is no reason to deny what was accepted.
+        """
         messages = self.spool.commitments()
         if not messages:
+            self._before = {}
             return 0
         arrivals = frozenset(path.stem for path in self.spool.arrivals())  # listed second: it misses none from before
-        now = time.monotonic()
-        self._before = {path.stem: self._before.get(path.stem, (now, arrivals)) for path in messages}
-        ready = [path for path in messages if self._is_ready(path.stem, now, arrivals)][:AT_ONCE]
+        self._before = {path.stem: self._before.get(path.stem, arrivals) for path in messages}
+        waited_for, now = arrivals - left, time.monotonic()
+        ready = [
+            path
+            for path in messages
+            if self._later.get(path.stem, 0.0) <= now and not self._before[path.stem] & waited_for
+        ][:AT_ONCE]
         return sum(self._register(path) for path in ready)
-
-    def _is_ready(self, name: str, now: float, arrivals: frozenset[str]) -> bool:
-        since, before = self._before[name]
-        return self._later.get(name, 0.0) <= now and (not before & arrivals or now - since > PATIENCE_SECONDS)
 
     def _register(self, path: Path) -> bool:
         """Register one message; one that cannot be is left where it is, and holds up no other."""

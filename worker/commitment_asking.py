@@ -133,7 +133,8 @@ class CommitmentAsking:
             if last is not None and last.status == CommitmentStatus.ASKED:
                 left = last.asked_at + timedelta(seconds=self.answer_seconds) - self.work.clock()
                 if left > timedelta():
-                    self.work.put_off(session, claim, "", seconds=left.total_seconds(), costs_attempt=False)
+                    seconds = min(left.total_seconds(), self.answer_seconds)  # more, where the clock was stepped back
+                    self.work.put_off(session, claim, "", seconds=seconds, costs_attempt=False)
                     return ""
                 last.status = CommitmentStatus.UNANSWERED
                 session.add(last)

@@ -4,7 +4,6 @@ The result is kept before it is sent, so that each repetition says the same unde
 effect, however often the way is broken off.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
@@ -24,6 +23,7 @@ from worker.database import CommitmentRequest, CommitmentStatus, Database, Insta
 from worker.errors import FirstreadError, PeerUnreachable
 from worker.intake.registration import Record
 from worker.intake.spool import Spool
+from worker.intake.stored_bytes import is_whole
 from worker.intake.work import Claim, Work
 from worker.logs import get_logger
 from worker.reporting import commitment
@@ -154,22 +154,7 @@ class CommitmentReport:
             return NO_SUCH_OBJECT_INSTANCE
         if all(stored_class != sop_class_uid for stored_class, _, _ in stored):
             return CLASS_INSTANCE_CONFLICT
-        return 0 if all(self._is_whole(name, sha256) for _, name, sha256 in stored) else PROCESSING_FAILURE
-
-    def _is_whole(self, name: str, sha256: str) -> bool:
-        """Read stored bytes again and compare them with what was recorded when they came."""
-        path = self.spool.path(name)
-        try:
-            if path is None:
-                raise FileNotFoundError("its stored bytes are gone from the spool")
-            with path.open("rb") as file:
-                whole = hashlib.file_digest(file, "sha256").hexdigest() == sha256
-        except OSError as error:
-            log.error("stored_bytes_lost", spool_name=name, error=str(error), todo="`firstread reconcile --verify`")
-            return False
-        if not whole:
-            log.error("stored_bytes_changed", spool_name=name, todo="`firstread reconcile --verify`")
-        return whole
+        return 0 if all(is_whole(self.spool, name, sha256) for _, name, sha256 in stored) else PROCESSING_FAILURE
 
     def _keep(self, request: CommitmentRequest, failures: list[list[str | int]]) -> None:
         request.failures, request.checked_at = failures, utc_now()

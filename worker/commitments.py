@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from worker.commitment_arrivals import CommitmentArrivals
 from worker.commitment_asking import CommitmentAsking
-from worker.commitment_report import CommitmentReport
+from worker.commitment_report import ADDRESS_SECONDS, CommitmentReport
 from worker.config import Credentials, Peer
 from worker.database import Database, Delivery, WorkKind, utc_now
 from worker.intake.registration import Record
@@ -91,6 +91,11 @@ class Commitments:
         }
         reports.after_delivery.append(self.owe_request)
         reports.before_new_delivery.append(self.asking.begin_anew)
+
+    @property
+    def longest_wait_seconds(self) -> float:
+        """The longest time for which work of this room is put off."""
+        return max(ADDRESS_SECONDS, self.policy.answer_seconds)
 
     def owe_request(self, session: Session, delivery: Delivery) -> None:
         """Owe the request that a destination answers for what it has just taken, where it is to be asked."""

@@ -125,7 +125,7 @@ def _require_bytes(session: Session, item: WorkItem) -> None:
     BytesRemoved
         Saying when.
     """
-    if item.kind == WorkKind.DELIVER:
+    if item.kind not in {WorkKind.INFER, WorkKind.REPORT}:  # the number is that of a delivery or a request
         return
     about = Instance.id if item.kind == WorkKind.INFER else Instance.study_id
     removals = session.exec(select(Instance.removal_began_at).where(about == item.subject_id)).all()

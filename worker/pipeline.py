@@ -37,6 +37,7 @@ from worker.intake.headers import HeaderReader
 from worker.intake.registration import Registration
 from worker.intake.routing import Router
 from worker.intake.spool import Spool
+from worker.intake.stored_bytes import is_whole
 from worker.intake.work import LONGEST_RETRY_SECONDS, Claim, Work
 from worker.logs import get_logger, where
 from worker.report_commit import ReportCommit
@@ -134,7 +135,7 @@ class Pipeline:
         self.giving_up = GivingUp(work, self.record, self.results, self.reports, self.commitments)
         self.arrivals: Arrivals | None = None
         if router is not None:
-            registration = Registration(router, work, self.record, lambda name: spool.path(name) is not None)
+            registration = Registration(router, work, self.record, partial(is_whole, spool))
             reader = headers or HeaderReader(announce=True)
             self.arrivals = Arrivals(database, spool, registration, self.results, reader, frozenset(calling_aes))
 
@@ -150,7 +151,7 @@ class Pipeline:
         if self.arrivals is None:
             raise RuntimeError("this service has no router: it cannot register")
         count, models = self.arrivals.register()
-        messages = self.commitments.arrivals.register()
+        messages = self.commitments.arrivals.register(self.arrivals.left())
         queues = {queue_of(WorkKind.INFER, model) for model in models}
         self.wakeups.send(queues | ({queue_of(WorkKind.COMMIT, "")} if messages else set()))
         return count + messages
@@ -158,7 +159,7 @@ class Pipeline:
     def sweep(self) -> None:
         """Take back what vanished workers held, publish hints for what is due, and show both in the metrics."""
         with self.grace.watch(), self.database.write() as session:
-            self.work.mind_the_clock(session, max(self.results.quiet, timedelta(seconds=LONGEST_RETRY_SECONDS)))
+            self.work.mind_the_clock(session, self._longest_wait)
         if not self.grace.holds():
             with self.grace.watch(), self.database.write() as session:
                 self.work.take_back(session)
@@ -176,6 +177,12 @@ class Pipeline:
             metrics.work_pending.labels(kind=kind, model=lane).set(count)
             metrics.work_oldest_seconds.labels(kind=kind, model=lane).set(age)
         metrics.spool_free_bytes.set(self.spool.free_bytes())
+
+    @property
+    def _longest_wait(self) -> timedelta:
+        """The longest time for which anybody puts work off: what lies further ahead was put there by another clock."""
+        seconds = max(LONGEST_RETRY_SECONDS, self.commitments.longest_wait_seconds)
+        return max(self.results.quiet, timedelta(seconds=seconds))
 
     # ---- inference
 

@@ -10,7 +10,7 @@ import numpy as np
 from models.card import Card, Code, Input, Label, TriageStep, Window
 from worker import schema
 from worker.commitments import CommitmentPolicy
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.database import Database
 from worker.errors import PixelError
 from worker.intake.headers import HeaderReader
@@ -153,6 +153,7 @@ def make_pipeline(
     lease_seconds: float = 30.0,
     installed: dict[str, list[str]] | None = None,
     commitment: CommitmentPolicy | None = None,
+    credentials: Credentials | None = None,
     **clock: Any,
 ) -> Pipeline:
     """A whole pipeline on a real database and a real spool, waking nobody."""
@@ -167,6 +168,7 @@ def make_pipeline(
         reports_dir=data_dir / "reports",
         previews_dir=data_dir / "previews",
         destinations=destinations,
+        credentials=credentials,
         quiet_seconds=quiet_seconds,
         router=Router((), INSTALLED if installed is None else installed),
         headers=HEADERS,

@@ -76,7 +76,7 @@ class Claims:
         self._scratch.executescript(
             "CREATE TABLE said (kind TEXT, key TEXT, event INTEGER, facts TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
             "CREATE TABLE met (kind TEXT, key TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
-            "CREATE TABLE removed (first INTEGER, last INTEGER); BEGIN"
+            "CREATE TABLE removed (first INTEGER, last INTEGER, event INTEGER); BEGIN"
         )
 
     def __enter__(self) -> Self:
@@ -91,7 +91,7 @@ class Claims:
         """Keep what an event says of a row; an event that is damaged says nothing (the chain names it)."""
         read = CLAIMS.get(row.action)
         if row.action == BYTES_REMOVED:
-            self._take_removed(row.detail)
+            self._take_removed(row)
         if read is None:
             return
         try:
@@ -103,17 +103,17 @@ class Claims:
         values = (kind, key, row.id, canonical(facts))
         self._scratch.execute("INSERT OR REPLACE INTO said VALUES (?, ?, ?, ?)", values)
 
-    def _take_removed(self, detail: str) -> None:
+    def _take_removed(self, row: Row) -> None:
         try:
-            ranges = [(int(first), int(last)) for first, last in json.loads(detail)["ids"]]
+            ranges = [(int(first), int(last), row.id) for first, last in json.loads(row.detail)["ids"]]
         except (ValueError, TypeError, KeyError):
             return
-        self._scratch.executemany("INSERT INTO removed VALUES (?, ?)", ranges)
+        self._scratch.executemany("INSERT INTO removed VALUES (?, ?, ?)", ranges)
 
-    def _is_removed(self, kind: str, key: str) -> bool:
-        """Say whether the chain tells that retention has removed the bytes of an instance."""
-        query = "SELECT EXISTS (SELECT 1 FROM removed WHERE ? BETWEEN first AND last)"
-        return kind == "instance" and bool(self._scratch.execute(query, (int(key),)).fetchone()[0])
+    def _is_removed(self, kind: str, key: str, since: int) -> bool:
+        """Say whether retention has removed the bytes of an instance since the event that told of them last."""
+        query = "SELECT EXISTS (SELECT 1 FROM removed WHERE ? BETWEEN first AND last AND event > ?)"
+        return kind == "instance" and bool(self._scratch.execute(query, (int(key), since)).fetchone()[0])
 
     def _said(self, kind: str, key: str) -> tuple[int, Facts] | None:
         query = "SELECT event, facts FROM said WHERE kind = ? AND key = ?"
@@ -146,7 +146,7 @@ class Claims:
                     continue
                 for what in differences(facts, *said):
                     report(Finding(kind, _number(key), what))
-                if locate is None or not place or self._is_removed(kind, key):
+                if locate is None or not place or self._is_removed(kind, key, said[0]):
                     continue
                 if what := _bytes_differ(locate(kind, place), *said):
                     report(Finding(kind, _number(key), what))

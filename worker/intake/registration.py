@@ -49,8 +49,12 @@ class Registered:
 
     Attributes
     ----------
+    whole
+        Spool names of registered objects whose bytes were read again just now, and are those that were registered.
     file_away, discard
         Spool names to move to the filed objects, or to remove as identical resends.
+    replaced
+        Spool names whose bytes are worth nothing any more: a resend takes their place.
     studies
         Studies whose state changed.
     fresh
@@ -59,8 +63,10 @@ class Registered:
         `name@version` of the models that were given something to do.
     """
 
+    whole: frozenset[str] = frozenset()
     file_away: list[str] = field(default_factory=list)
     discard: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
     studies: dict[int, Study] = field(default_factory=dict)
     fresh: list[tuple[Instance, str]] = field(default_factory=list)
     models: set[str] = field(default_factory=set)
@@ -88,20 +94,36 @@ class Registration:
         Where what is owed is written.
     record
         Writes the audit event of each new instance.
-    is_kept
-        Says whether the bytes of a registered instance are still in the spool, by its spool name.
+    is_whole
+        Reads the bytes of a registered instance again, by its spool name, and says whether they have this SHA-256.
     """
 
-    def __init__(self, router: Router, work: Work, record: Record, is_kept: Callable[[str], bool]) -> None:
+    def __init__(self, router: Router, work: Work, record: Record, is_whole: Callable[[str, str], bool]) -> None:
         self.router = router
         self.work = work
         self.record = record
-        self.is_kept = is_kept
+        self.is_whole = is_whole
 
     @property
     def keywords(self) -> frozenset[str]:
         """Of the attributes that registration and its routing rules look at."""
         return ATTRIBUTES | self.router.keywords
+
+    def whole_twins(self, session: Session, arrivals: Sequence[tuple[str, StoredObject]]) -> frozenset[str]:
+        """Return the spool names of registered objects that are sent again, and whose bytes are whole.
+
+        They are read here, before anything is locked: a resend may be large.
+        """
+        digests = {stored.dataset_sha256 for _, stored in arrivals}
+        uids = {stored.sop_instance_uid for _, stored in arrivals}  # what has a stand-in UID is read later
+        query = select(Instance.spool_name, Instance.sha256).where(
+            col(Instance.sop_instance_uid).in_(uids),
+            col(Instance.dataset_sha256).in_(digests),
+            col(Instance.removal_began_at).is_(None),
+        )
+        names = {name for name, _ in arrivals}  # registered before a crash: not sent again
+        twins = [(name, sha256) for name, sha256 in session.exec(query) if name not in names]
+        return frozenset(name for name, sha256 in twins if self.is_whole(name, sha256))
 
     def lock_studies(self, session: Session, arrivals: Sequence[tuple[str, StoredObject]]) -> None:
         """Lock the studies of a batch that are there already, in the one order that everybody keeps."""
@@ -182,17 +204,26 @@ class Registration:
         done.fresh.append((instance, modality if modality in KNOWN_MODALITIES else "other"))
 
     def _resent(self, session: Session, twin: Instance, name: str, stored: StoredObject, done: Registered) -> None:
-        if self.is_kept(twin.spool_name) or twin.removal_began_at is not None:  # what retention removed stays removed
+        """Keep the first bytes where they are whole; else these, which are the same, take their place.
+
+        The first may be gone (a lost disk, a careless hand), rotten, or removed by retention: who sends an object again
+        wants it to be here, and its age counts anew.
+        """
+        kept = twin.removal_began_at is None
+        if kept and (twin.spool_name in done.whole or self.is_whole(twin.spool_name, twin.sha256)):
             done.discard.append(name)
             return
-        # The first bytes are gone (a lost disk, a careless hand): these are the same, so they take their place.
-        twin.spool_name, twin.sha256 = name, stored.sha256
+        done.replaced.append(twin.spool_name)
+        twin.spool_name, twin.sha256, twin.size_bytes = name, stored.sha256, stored.size_bytes
+        twin.removal_began_at = twin.bytes_removed_at = None
         session.add(twin)
         for item in self.work.given_up(session, WorkKind.INFER, _id(twin)):
             self.work.reopen(item, min(received_at(name), self.work.clock()))
             twin.status, twin.reason = InstanceStatus.PENDING, ""
             done.models.add(item.lane)
         study = session.exec(select(Study).where(Study.id == twin.study_id)).one()
+        study.last_received_at = max(study.last_received_at, received_at(name))
+        session.add(study)
         done.studies[_id(study)] = study
         self.record(session, "instance.restored", twin.sop_instance_uid, {"instance": twin.id, "sha256": stored.sha256})
         done.file_away.append(name)

@@ -20,6 +20,7 @@ from worker.files import sync_directory
 from worker.intake.registration import Record
 from worker.intake.spool import Spool
 from worker.logs import get_logger
+from worker.retention.promises import HELD, Waiting, promised
 from worker.retention.rules import KEPT_BECAUSE, keeps_bytes, kept_because
 from worker.study_state import locked
 
@@ -102,6 +103,7 @@ class Retention:
         self.days = days
         self.floor_bytes = floor_bytes
         self.clock = clock
+        self._waiting = Waiting(spool)
 
     def review(self) -> Review:
         """Say what would be removed and what would stay, and touch nothing."""
@@ -109,7 +111,7 @@ class Retention:
         kept = dict.fromkeys(KEPT_BECAUSE, 0)
         until = self._until()
         with self.database.read() as session:
-            because = kept_because().label("because")
+            because = self._kept_because().label("because")
             old = sa.select(col(Study.id), because).where(self._is_old(until), keeps_bytes()).subquery()
             counted = sa.select(old.c.because, sa.func.count()).group_by(old.c.because)
             for reason, count in session.execute(counted):
@@ -166,6 +168,9 @@ class Retention:
     def _is_old(until: datetime | None) -> sa.ColumnElement[bool]:
         return sa.false() if until is None else col(Study.last_received_at) < until
 
+    def _kept_because(self) -> sa.ColumnElement[str]:
+        return kept_because(promised(self.clock() - HELD, sqlite=self.database.is_sqlite))
+
     def _candidates(self, until: datetime | None) -> Iterator[int]:
         """Yield studies whose bytes may go, oldest first; of any age where `until` is None."""
         place = sa.tuple_(col(Study.last_received_at), col(Study.id))
@@ -173,7 +178,7 @@ class Retention:
         while True:
             query = (
                 sa.select(col(Study.last_received_at), col(Study.id))
-                .where(keeps_bytes(), kept_because() == "")
+                .where(keeps_bytes(), self._kept_because() == "")
                 .order_by(col(Study.last_received_at), col(Study.id))
                 .limit(STUDIES_AT_ONCE)
             )
@@ -202,10 +207,13 @@ class Retention:
     def _remove(self, study_id: int, until: datetime | None, because: str) -> Removal | None:
         with self.database.write() as session:
             study = locked(session, study_id)
-            reason = session.scalar(sa.select(kept_because()).where(col(Study.id) == study_id))
+            waiting = self._waiting.uids()  # looked at before the rows: what is registered meanwhile is seen there
+            reason = session.scalar(sa.select(self._kept_because()).where(col(Study.id) == study_id))
             if reason or (until is not None and study.last_received_at >= until):
                 return None  # something has come since it was listed
             going = self._stored(session, study_id)
+            if any(instance.sop_instance_uid in waiting for instance in going):
+                return None
             for instance in going:
                 instance.removal_began_at = self.clock()
                 session.add(instance)
@@ -239,7 +247,8 @@ class Retention:
         sync_directory(self.previews_dir)
         with self.database.write() as session:
             study = locked(session, study_id)
-            left = {one.id: one for one in self._stored(session, study_id)}
+            begun = (one for one in self._stored(session, study_id) if one.removal_began_at is not None)
+            left = {one.id: one for one in begun}  # others were sent again meanwhile, and are here under another name
             gone = [left[one.id] for one in going if one.id in left]
             for instance in gone:
                 instance.bytes_removed_at = self.clock()

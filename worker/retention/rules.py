@@ -1,7 +1,7 @@
 """Which studies may lose their stored bytes, and why the others keep theirs, as SQL.
 
-Kept without regard to age or space: what is pending, what is owed, what is not delivered, and what has failed until a
-person has acknowledged it.
+Kept without regard to age or space: what is pending, what is owed (an answer to a peer too), what is not delivered, and
+what has failed until a person has acknowledged it.
 """
 
 from typing import Any
@@ -35,11 +35,18 @@ def keeps_bytes() -> Condition:
     return _some_instance(col(Instance.bytes_removed_at).is_(None))
 
 
-def kept_because() -> sa.ColumnElement[str]:
-    """Return why a study must keep its bytes; empty when they may go."""
+def kept_because(promised: sa.Select[Any]) -> sa.ColumnElement[str]:
+    """Return why a study must keep its bytes; empty when they may go.
+
+    Parameters
+    ----------
+    promised
+        SOP Instance UIDs that a peer waits for an answer about.
+    """
+    awaited = sa.select(col(Instance.study_id)).where(col(Instance.sop_instance_uid).in_(promised))
     return sa.case(
         (sa.or_(col(Study.ai_status).in_(("pending", "")), _some_instance(_is_pending())), PENDING),
-        (_some_work(col(WorkItem.state).in_(_OPEN)), OWED),
+        (sa.or_(_some_work(col(WorkItem.state).in_(_OPEN)), col(Study.id).in_(awaited)), OWED),
         (_some_delivery(col(Delivery.status) != DeliveryStatus.DELIVERED), UNDELIVERED),
         (sa.and_(has_failed(), sa.not_(_is_acknowledged())), FAILED),
         else_="",

@@ -12,7 +12,7 @@ from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.objects import film, spool_object
 from worker.commitment_message import Message, Reference
 from worker.commitments import CommitmentPolicy
-from worker.config import Peer
+from worker.config import Credentials, Peer
 from worker.database import AuditEvent, CommitmentAsked, WorkItem, utc_now
 from worker.errors import CommitmentRefused, PeerUnreachable
 from worker.operations import quarantine_list, quarantine_retry, resend
@@ -21,8 +21,9 @@ from worker.reporting import commitment, pacs
 from worker.reporting.association import NothingAccepted
 from worker.studies import study_document
 
-PACS = Peer.parse("PACS@192.0.2.1:104")
+PACS = Peer.parse("PACS@192.0.2.1:2762/tls")
 OTHER = Peer.parse("OTHER@192.0.2.2:104")
+CREDENTIALS = Credentials(ca=Path("ca.pem"))
 
 
 class Destination:
@@ -37,7 +38,8 @@ class Destination:
         self.reports.append(str(pydicom.dcmread(path).SOPInstanceUID))
         return pacs.Delivered(sop_class_uid="1.2.99", status=0, warning=None)
 
-    def ask(self, message: Message, peer: Peer, calling_ae: str, *, keep: Callable[[Message], None], **_: Any) -> None:
+    def ask(self, message: Message, peer: Peer, calling_ae: str, *, credentials: Credentials | None, **_: Any) -> None:
+        assert credentials == CREDENTIALS
         if self.error is not None:
             raise self.error
         self.requests.append(message)
@@ -54,7 +56,7 @@ def destination(monkeypatch: pytest.MonkeyPatch) -> Destination:
 @pytest.fixture
 def pipeline(database_url: str, tmp_path: Path, destination: Destination):
     policy = CommitmentPolicy(ask_of=("PACS",), answer_seconds=3600)
-    made = make_pipeline(database_url, tmp_path, destinations=[PACS], commitment=policy)
+    made = make_pipeline(database_url, tmp_path, destinations=[PACS], commitment=policy, credentials=CREDENTIALS)
     yield made
     made.database.dispose()
 
@@ -111,6 +113,9 @@ def test_a_delivery_is_committed_when_the_destination_says_so(pipeline: Pipeline
         ("1.2.99", destination.reports[0])
     ], "the class it was sent as"
     assert (shown(pipeline, study)["committed"], statuses(pipeline)) == (None, ["asked"])
+    before = [item.not_before for item in rows(pipeline, WorkItem)]
+    pipeline.sweep()
+    assert [item.not_before for item in rows(pipeline, WorkItem)] == before, "it waits as long as it is told to"
     pipeline.deliver()
     assert len(destination.requests) == 1, "asked once"
     answer(pipeline, request, transaction="2.25.1")
@@ -227,7 +232,9 @@ def test_only_the_destinations_that_are_named_are_asked(
     for number, (names, asked) in enumerate([((), 0), (("OTHER",), 1), (("all",), 2)]):
         policy = CommitmentPolicy(ask_of=names, answer_seconds=3600)
         folder = tmp_path / str(number)
-        pipeline = make_pipeline(database_url, folder, destinations=[PACS, OTHER], commitment=policy)
+        pipeline = make_pipeline(
+            database_url, folder, destinations=[PACS, OTHER], commitment=policy, credentials=CREDENTIALS
+        )
         destination.requests.clear()
         delivered(pipeline)
         assert len(destination.requests) == asked

@@ -1,5 +1,6 @@
 """What peers ask us to answer for: registered after what was there before, checked by its bytes, reported once."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import pydicom
 import pytest
 from sqlmodel import select
 
+from tests.support.backups import accounted
 from tests.support.fakes import make_pipeline
 from tests.support.objects import film, spool_object
-from worker import commitment_arrivals
+from worker import arrivals
 from worker.commitment_message import Message, Reference
 from worker.commitments import CommitmentPolicy
 from worker.config import Credentials, Peer
@@ -22,12 +24,14 @@ from worker.pipeline import Pipeline
 from worker.reconcile import reconcile
 from worker.reporting import commitment
 
-PEER = Peer.parse("MODALITY@192.0.2.7:104")
+PEER = Peer.parse("MODALITY@192.0.2.7:2762/tls")
+CREDENTIALS = Credentials(ca=Path("ca.pem"))
 
 
 @pytest.fixture
 def pipeline(database_url: str, tmp_path: Path):
-    made = make_pipeline(database_url, tmp_path, commitment=CommitmentPolicy(peers={"MODALITY": PEER}))
+    policy = CommitmentPolicy(peers={"MODALITY": PEER})
+    made = make_pipeline(database_url, tmp_path, commitment=policy, credentials=CREDENTIALS)
     yield made
     made.database.dispose()
 
@@ -38,7 +42,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, int]
     results: list[tuple[str, str, dict[str, int]]] = []
 
     def report(message: Message, peer: Peer, calling_ae: str, *, credentials: Credentials | None) -> None:
-        assert (peer, credentials) == (PEER, None)
+        assert (peer, credentials) == (PEER, CREDENTIALS)
         reasons = {one.sop_instance_uid: one.failure_reason for one in message.references}
         results.append((message.transaction_uid, calling_ae, reasons))
 
@@ -119,27 +123,50 @@ def test_an_object_accepted_before_the_request_is_registered_before_it(
     ds = film()
     spool_object(pipeline.spool, ds)
     ask(pipeline.spool, named(ds))
-    arrivals = pipeline.commitments.arrivals
-    assert arrivals.register() == 0, "an object from before is not registered yet"
+    messages = pipeline.commitments.arrivals
+    assert messages.register() == 0, "an object from before is not registered yet"
     late = spool_object(pipeline.spool, film())
     assert pipeline.arrivals is not None
     pipeline.arrivals._listed.extend(pipeline.spool.arrivals()[:1])
     pipeline.arrivals.register()
     assert [path.stem for path in pipeline.spool.arrivals()] == [late]
-    assert arrivals.register() == 1
+    assert messages.register() == 1
     pipeline.deliver()
     assert told[0][2] == {str(ds.SOPInstanceUID): 0}
 
 
-def test_it_does_not_wait_for_ever_for_an_object_that_cannot_be_registered(
+def test_it_waits_for_objects_from_before_however_long_the_database_was_away(
+    pipeline: Pipeline, told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than one turn of intake registers."""
+    made = [film() for _ in range(3)]
+    for ds in made:
+        spool_object(pipeline.spool, ds)
+    ask(pipeline.spool, *map(named, made))
+    pipeline.commitments.arrivals.register()
+    clock = time.monotonic
+    monkeypatch.setattr("time.monotonic", lambda: clock() + 86_400)
+    monkeypatch.setattr("worker.arrivals.BATCH_OBJECTS", 1)
+    for waiting in (2, 1):
+        pipeline.register_arrivals()
+        assert (pipeline.deliver(), len(pipeline.spool.arrivals())) == (0, waiting)
+    register(pipeline)
+    pipeline.deliver()
+    assert told[0][2] == {str(ds.SOPInstanceUID): 0 for ds in made}
+
+
+def test_it_does_not_wait_for_ever_for_an_object_that_intake_cannot_register(
     pipeline: Pipeline, told: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ds = film()
     spool_object(pipeline.spool, ds)
     ask(pipeline.spool, named(ds))
-    assert pipeline.commitments.arrivals.register() == 0
-    monkeypatch.setattr(commitment_arrivals, "PATIENCE_SECONDS", -1.0)
-    assert pipeline.commitments.arrivals.register() == 1
+    assert pipeline.arrivals is not None
+    monkeypatch.setattr(pipeline.arrivals.headers, "read", failing(OSError("the disk is ill")))
+    monkeypatch.setattr("worker.arrivals.UNREADABLE_SECONDS", 0.0)
+    for _ in range(arrivals.TRIES_BEFORE_LEFT - 1):
+        assert pipeline.register_arrivals() == 0
+    assert pipeline.register_arrivals() == 1
     pipeline.deliver()
     assert told[0][2] == {str(ds.SOPInstanceUID): 0x0112}
 
@@ -252,6 +279,41 @@ def test_without_an_address_the_request_is_kept_and_says_what_to_do(pipeline: Pi
     due_now(pipeline)
     pipeline.deliver()
     assert len(told) == 1
+
+
+def test_a_sweep_leaves_the_wait_for_an_address_as_it_is(pipeline: Pipeline, told: list[Any]) -> None:
+    """Only a clock that was stepped back puts work further ahead than anybody here does."""
+    (ds,) = stored(pipeline)
+    ask(pipeline.spool, named(ds), calling="STRANGER")
+    register(pipeline)
+    pipeline.deliver()
+    before = [item.not_before for item in rows(pipeline, WorkItem)]
+    pipeline.sweep()
+    assert [item.not_before for item in rows(pipeline, WorkItem)] == before
+    pipeline.deliver()
+    assert [one.attempts for one in rows(pipeline, CommitmentRequest)] == [1]
+
+
+def test_what_has_rotted_here_is_made_good_by_a_resend(
+    pipeline: Pipeline, told: list[Any], database_url: str, tmp_path: Path
+) -> None:
+    (ds,) = stored(pipeline)
+    path = path_of(pipeline, ds)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\xff")
+    ask(pipeline.spool, named(ds))
+    register(pipeline)
+    pipeline.deliver()
+    for transaction in ("2.25.8", "2.25.9"):  # the second resend finds whole bytes and changes nothing
+        spool_object(pipeline.spool, ds)
+        ask(pipeline.spool, named(ds), transaction=transaction)
+        register(pipeline)
+        pipeline.deliver()
+    assert [list(reasons.values()) for _, _, reasons in told] == [[0x0110], [0], [0]]
+    assert path_of(pipeline, ds).read_bytes() == whole
+    assert not path.exists(), "the rotten bytes are not left behind"
+    assert [one.action for one in rows(pipeline, AuditEvent)].count("instance.restored") == 1
+    assert accounted(database_url, tmp_path)["unaccounted"] == []
 
 
 def test_a_worker_that_vanishes_every_time_ends_in_quarantine(

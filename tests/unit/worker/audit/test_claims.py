@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
-from tests.support.objects import film, spool_object
+from tests.support.objects import film, spool_bytes, spool_object
 from tests.support.tampering import execute, unguarded
 from worker.audit.anchor import AnchorFile
 from worker.audit.verify import Verification, verify
@@ -117,7 +117,11 @@ def test_bytes_that_retention_removed_are_no_finding_and_others_that_are_gone_ar
     kept = pipeline.spool.filed_path(second).read_bytes()
     assert len(list(rule.run())) == 2
     assert found(verified(pipeline, files=True)) == []
-    pipeline.spool.filed_path(second).write_bytes(kept[:-1] + b"x")
+    again = spool_bytes(pipeline.spool, kept)
+    pipeline.register_arrivals()
+    assert found(verified(pipeline, files=True)) == []
+    pipeline.spool.filed_path(again).write_bytes(kept[:-1] + b"x")
+    assert found(verified(pipeline, files=True)) == [("instance", 2, "its")], "what came back is to be there again"
     unguarded(pipeline.database)
     execute(pipeline.database, "UPDATE audit_event SET action = 'bytes.kept' WHERE action = 'bytes.removed'")
     gone = [one for one in found(verified(pipeline, files=True)) if one[0] == "instance"]

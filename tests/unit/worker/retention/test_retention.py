@@ -18,6 +18,7 @@ from tests.support.backups import accounted, work_off
 from tests.support.browser import served
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.objects import film, spool_object
+from worker.commitment_message import Message, Reference
 from worker.config import Peer
 from worker.database import (
     AuditEvent,
@@ -32,10 +33,12 @@ from worker.database import (
     utc_now,
 )
 from worker.errors import BytesRemoved, NotFound, PeerUnreachable
+from worker.intake.spool import new_name
 from worker.operations import acknowledge, quarantine_list, quarantine_retry, reprocess, resend
 from worker.pipeline import Pipeline
 from worker.reporting import pacs
 from worker.retention.removal import Removal, Retention
+from worker.retention.rules import KEPT_BECAUSE
 from worker.retention.timetable import Timetable
 from worker.studies import study_detail
 from worker.worklist.app import create_app
@@ -74,6 +77,19 @@ def unreadable(pipeline: Pipeline) -> pydicom.Dataset:
     ds.PixelData = b"\0\0"
     spool_object(pipeline.spool, ds)
     return ds
+
+
+def came_long_ago(pipeline: Pipeline) -> None:
+    with pipeline.database.write() as session:
+        for study in session.exec(select(Study)):
+            study.last_received_at -= LATER
+
+
+def ask_about(pipeline: Pipeline, *sop_instance_uids: str) -> None:
+    references = tuple(Reference("1.2.840.10008.5.1.4.1.1.2", uid) for uid in sop_instance_uids)
+    with pipeline.spool.receive_commitment() as incoming:
+        incoming.write(Message("request", "2.25.7", references, "STRANGER", "FIRSTREAD").to_json())
+        incoming.commit()
 
 
 def instances(pipeline: Pipeline) -> list[Instance]:
@@ -134,8 +150,7 @@ def test_what_is_pending_owed_or_undelivered_stays_however_old_and_however_full(
     pipeline.register_arrivals()
     pipeline.infer(MODEL, FakeClassifier(), FakeReader())  # type: ignore[arg-type]
     monkeypatch.setattr(pacs, "deliver", away)
-    kept = {"pending": 0, "owed": 2, "undelivered": 0, "failed_not_acknowledged": 0}
-    assert retention(pipeline).review().kept == kept
+    assert retention(pipeline).review().kept == {**dict.fromkeys(KEPT_BECAUSE, 0), "owed": 2}
     pipeline.report()
     pipeline.deliver()
     arrive(pipeline)
@@ -186,12 +201,6 @@ def test_what_is_asked_for_after_the_removal_is_told_so(pipeline: Pipeline, data
     ds = arrive(pipeline)
     work_off(pipeline)
     assert uids(retention(pipeline).run()) == [ds.StudyInstanceUID]
-    before = accounted(database_url, tmp_path)
-    spool_object(pipeline.spool, ds)  # a late resend of the same
-    work_off(pipeline)
-    assert accounted(database_url, tmp_path) == before
-    assert [pipeline.spool.arrivals(), list(pipeline.spool.filed())] == [[], []]
-    assert len(instances(pipeline)) == 1
     with pytest.raises(BytesRemoved, match="removed by retention on 2"):
         reprocess(pipeline, ds.StudyInstanceUID)
     assert resend(pipeline, ds.StudyInstanceUID, [PACS]) == [str(PACS)]  # reports are kept
@@ -206,6 +215,81 @@ def test_what_is_asked_for_after_the_removal_is_told_so(pipeline: Pipeline, data
     sums = accounted(database_url, tmp_path)
     assert (sums["accepted"], sums["complete"], sums["removed_by_retention"], sums["unaccounted"]) == (2, 2, 1, [])
     assert reprocess(pipeline, ds.StudyInstanceUID) == 1  # the one whose bytes are there
+
+
+def test_a_resend_brings_removed_bytes_back_and_its_age_counts_anew(
+    pipeline: Pipeline, database_url: str, tmp_path: Path
+) -> None:
+    ds = arrive(pipeline)
+    work_off(pipeline)
+    assert uids(retention(pipeline).run()) == [ds.StudyInstanceUID]
+    came_long_ago(pipeline)
+    spool_object(pipeline.spool, ds)
+    work_off(pipeline)
+    (instance,) = instances(pipeline)
+    assert (instance.removal_began_at, instance.bytes_removed_at) == (None, None)
+    assert pydicom.dcmread(pipeline.spool.filed_path(instance.spool_name)) == ds
+    sums = accounted(database_url, tmp_path)
+    assert (sums["accepted"], sums["complete"], sums["removed_by_retention"], sums["unaccounted"]) == (1, 1, 0, [])
+    assert list(retention(pipeline, later=timedelta()).run()) == [], "it has just come"
+    assert reprocess(pipeline, ds.StudyInstanceUID) == 1
+    work_off(pipeline)
+    assert uids(retention(pipeline).run()) == [ds.StudyInstanceUID]
+    said = col(AuditEvent.action).in_(("bytes.removed", "instance.restored"))
+    with pipeline.database.read() as session:
+        told = session.exec(select(AuditEvent.action).where(said).order_by(col(AuditEvent.id))).all()
+    assert told == ["bytes.removed", "instance.restored", "bytes.removed"]
+
+
+def test_what_comes_back_while_it_is_being_removed_stays(
+    pipeline: Pipeline, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds, other = arrive(pipeline), arrive(pipeline)
+    work_off(pipeline)
+    remove = pipeline.spool.remove
+
+    def resent_meanwhile(names: list[str]) -> None:
+        monkeypatch.setattr(pipeline.spool, "remove", remove)
+        remove(names)
+        spool_object(pipeline.spool, ds)
+        work_off(pipeline)
+
+    came_long_ago(pipeline)
+    monkeypatch.setattr(pipeline.spool, "remove", resent_meanwhile)
+    assert uids(retention(pipeline, later=timedelta()).run()) == [other.StudyInstanceUID]
+    assert len(list(pipeline.spool.filed())) == 1
+    sums = accounted(database_url, tmp_path)
+    assert (sums["removed_by_retention"], sums["unaccounted"]) == (1, [])
+
+
+@pytest.mark.parametrize("where", ["registered", "in the spool"])
+def test_what_a_peer_waits_for_an_answer_about_stays(pipeline: Pipeline, where: str) -> None:
+    ds, other = arrive(pipeline), arrive(pipeline)
+    work_off(pipeline)
+    ask_about(pipeline, str(ds.SOPInstanceUID), "1.2.3")
+    (pipeline.spool.commitments_dir / f"{new_name()}.json").write_bytes(b"{")  # a damaged one keeps nothing
+    if where == "registered":
+        work_off(pipeline)
+    soon = timedelta(days=2)
+    assert uids(retention(pipeline, days=1, later=soon).run()) == [other.StudyInstanceUID]
+    if where == "registered":
+        assert retention(pipeline, days=1, later=soon).review().kept["owed"] == 1
+        assert uids(retention(pipeline).run()) == [ds.StudyInstanceUID], "nobody holds bytes for ever"
+
+
+def test_other_work_about_a_number_that_a_removed_study_has_is_done_again(pipeline: Pipeline) -> None:
+    """Of storage commitment the number is that of a request."""
+    arrive(pipeline, ViewPosition="LL")
+    work_off(pipeline)
+    assert len(list(retention(pipeline).run())) == 1
+    ask_about(pipeline, "1.2.3")
+    work_off(pipeline)
+    with pipeline.database.write() as session:
+        work = session.exec(select(WorkItem).where(WorkItem.kind == WorkKind.COMMIT)).one()
+        assert work.subject_id == session.exec(select(Study.id)).one()
+        work.state, work.finished_at = WorkState.QUARANTINED, utc_now()
+        number = work.id or 0
+    assert quarantine_retry(pipeline, number).kind == "commit"
 
 
 def test_the_oldest_go_before_their_time_while_space_is_short(
@@ -268,11 +352,12 @@ def test_a_kill_between_row_and_unlink_leaves_nothing_unaccounted(
     assert (sums["complete"], sums["removed_by_retention"], sums["unaccounted"]) == (2, 2, [])
     assert [one.bytes_removed_at for one in instances(pipeline)] == [None, None]
     spool_object(pipeline.spool, ds)
-    work_off(pipeline)  # a resend meanwhile changes nothing
-    (finished,) = retention(pipeline).run()
-    assert finished.instances == 2
-    assert list(pipeline.spool.filed()) == list(pipeline.previews_dir.iterdir()) == []
-    assert all(one.bytes_removed_at for one in instances(pipeline))
+    work_off(pipeline)  # a resend meanwhile is kept, and what is left of the first bytes is not
+    (finished,) = retention(pipeline, later=timedelta()).run()
+    assert finished.instances == 1
+    assert len(list(pipeline.spool.filed())) == 1
+    assert [one.bytes_removed_at is None for one in instances(pipeline)] == [True, False]
+    assert accounted(database_url, tmp_path)["unaccounted"] == []
     with pipeline.database.read() as session:
         assert len(session.exec(select(AuditEvent).where(AuditEvent.action == "bytes.removed")).all()) == 1
 

@@ -30,6 +30,12 @@ def test_a_number_of_half_a_length_where_a_text_belongs(tmp_path: Path, value: b
     assert said == "TransferSyntaxUID (0002,0010) cannot be read: BytesLengthException"
 
 
+def test_a_sequence_where_a_text_belongs(tmp_path: Path) -> None:
+    item = b"\xfe\xff\x00\xe0\x0c\0\0\0" + element(0x20525250, "ES", b"DOE^")
+    said = reason(tmp_path / "a.dcm", prefix(ExplicitVRLittleEndian) + element(0x00080060, "SQ", item))
+    assert said == "Modality (0008,0060) is a sequence where a text belongs"
+
+
 @pytest.mark.parametrize(("count", "words"), [
     (60, "no pixel data"), (120, "its header has more than 100 elements: it is refused as a bomb"),
 ])  # fmt: skip

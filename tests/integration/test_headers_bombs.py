@@ -38,7 +38,7 @@ def forget_peak(pid: int) -> None:
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[HeaderReader]:
-    with HeaderReader() as reader:
+    with HeaderReader(seconds=120) as reader:  # CPU time is what is measured: the machine may be busy with others
         yield reader
 
 
@@ -71,7 +71,7 @@ def test_neighbours_of_bombs_are_registered(tmp_path: Path, reader: HeaderReader
     assert pipeline.arrivals
     pipeline.arrivals.headers = reader
     good = []
-    bombs = [BOMBS[name] for name in ("deflated", "nested", "half a million items", "longer than the object")]
+    bombs = [BOMBS[name] for name in ("deflated", "nested", "half a million elements", "longer than the object")]
     for bomb in bombs:
         spool_bytes(pipeline.spool, bomb)
         good.append(film())

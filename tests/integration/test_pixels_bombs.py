@@ -9,10 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jpeg_ls import encode as encode_jpeg_ls
 from openjpeg.utils import encode_array
 from PIL import Image
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+from pydicom.datadict import tag_for_keyword
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 
+from tests.support.bombs import header_bombs, implicit
 from tests.support.images import compressed, image
 from tests.support.objects import save
 from worker.errors import PixelError
@@ -128,6 +138,77 @@ def test_a_compressed_image_larger_than_its_header_says(reader: PixelReader, tmp
     jpeg = bytearray(picture.getvalue())
     struct.pack_into(">HH", jpeg, jpeg.index(b"\xff\xc0") + 5, 65500, 65500)
     refused(reader, compressed([bytes(jpeg)], tmp_path / "j.dcm", JPEGBaseline8Bit, **sizes), "65500 x 65500")
+
+
+def test_a_jpeg_ls_image_larger_than_its_header_says(reader: PixelReader, tmp_path: Path) -> None:
+    frame = bytearray(encode_jpeg_ls(np.zeros((64, 64), np.uint8)))
+    struct.pack_into(">HH", frame, frame.index(b"\xff\xf7") + 5, 65500, 65500)
+    sizes = {"Rows": 64, "Columns": 64}
+    refused(reader, compressed([bytes(frame)], tmp_path / "jls.dcm", JPEGLSLossless, **sizes), "65500 x 65500")
+    path = compressed([bytes(frame)], tmp_path / "jls.dcm", JPEGLSLossless, Rows=19000, Columns=19000)
+    refused(reader, path, "65500 x 65500")
+
+
+@pytest.mark.parametrize("offsets", [
+    [0xFFFFFFFF], [0, 8], [0x7FFFFFFF, 0], [0] * 100_000, [2**32 - 8, 2**32 - 16],
+])  # fmt: skip
+def test_an_offset_table_that_leads_nowhere(reader: PixelReader, tmp_path: Path, offsets: list[int]) -> None:
+    frames = max(2, len(offsets))
+    path = compressed([rle(128)] * 2, tmp_path / "rle.dcm", RLELossless, Rows=1, Columns=128, NumberOfFrames=frames)
+    content = path.read_bytes()
+    item = b"\xfe\xff\x00\xe0"
+    at = content.index(item)
+    length = int.from_bytes(content[at + 4 : at + 8], "little")
+    table = struct.pack(f"<{len(offsets)}L", *offsets)
+    path.write_bytes(content[:at] + item + struct.pack("<L", len(table)) + table + content[at + 8 + length :])
+    refused(reader, path, "is not whole|bytes of RLE cannot hold|cannot decode|damaged")
+
+
+def test_an_extended_offset_table_that_leads_nowhere(reader: PixelReader, tmp_path: Path) -> None:
+    lies = {
+        "ExtendedOffsetTable": struct.pack("<2Q", 2**63, 0),
+        "ExtendedOffsetTableLengths": struct.pack("<2Q", 2**62, 2**62),
+    }
+    sizes = {"Rows": 1, "Columns": 128, "NumberOfFrames": 2}
+    path = compressed([rle(128)] * 2, tmp_path / "rle.dcm", RLELossless, **sizes, **lies)
+    refused(reader, path, "0 bytes of RLE cannot hold")
+
+
+@pytest.mark.parametrize(("name", "reason"), [
+    ("half a million elements", "^its header has more than 200000 elements"),
+    ("half a million elements in an item", "^its header has more than 200000 elements: it is refused as a bomb$"),
+    ("nested with lengths", "nothing in it describes an image"),
+    ("a name of 5 MB", "no pixel data"),
+    ("character sets of 1 MB", "no pixel data"),
+    ("private creators", "no pixel data"),
+    ("longer than the object", "no pixel data"),
+    ("deflated", "refused as a bomb"),
+])  # fmt: skip
+def test_a_header_that_is_a_bomb(reader: PixelReader, tmp_path: Path, name: str, reason: str) -> None:
+    path = tmp_path / "bomb.dcm"
+    path.write_bytes(header_bombs()[name])
+    refused(reader, path, reason)
+
+
+def with_value(path: Path, keyword: str, value: bytes) -> Path:
+    """Write an object with one more attribute, before its samples."""
+    content = save(image(np.array([[0, 255]], np.uint8)), path, ImplicitVRLittleEndian).read_bytes()
+    at = content.index(b"\x28\x00\x02\x00\x02\0\0\0")
+    path.write_bytes(content[:at] + implicit(int(tag_for_keyword(keyword) or 0), value) + content[at:])
+    return path
+
+
+@pytest.mark.parametrize("keyword", ["WindowCenter", "PixelSpacing", "ImageType"])
+def test_a_hundred_thousand_values(reader: PixelReader, tmp_path: Path, keyword: str) -> None:
+    path = with_value(tmp_path / "many.dcm", keyword, b"1\\" * 99_999 + b"1 ")
+    before = memory_used("VmRSS")
+    assert reader.read(path, "first").image.tolist() == [[0, 255]]
+    assert memory_used("VmRSS") - before < 32 * MIB
+
+
+def test_a_number_of_two_million_digits(reader: PixelReader, tmp_path: Path) -> None:
+    path = with_value(tmp_path / "number.dcm", "NumberOfFrames", b"9" * 2_000_000)
+    refused(reader, path, r"^NumberOfFrames \(0028,0008\) cannot be read: OverflowError$")
 
 
 def test_a_jpeg_that_is_as_large_as_its_header_says(reader: PixelReader, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import cache
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -49,14 +50,16 @@ def _with_lengths(left: int) -> bytes:
 _FILM = implicit(0x00080060, b"DX") + implicit(0x0020000D, b"1.2.3.4 ")
 
 
+@cache
 def header_bombs() -> dict[str, bytes]:
     """What each is called, and the object as the listener would have stored it."""
     explicit, plain = prefix(ExplicitVRLittleEndian), prefix(ImplicitVRLittleEndian)
+    inflating = deflated(128 * MIB)
     creators = b"".join(implicit(0x00090010 + number % 0xF0, b"MAKER   ") for number in range(19_000))
     blocks = b"".join(implicit(0x00091000 + number, bytes(8)) for number in range(0xEFFF))
     return {
-        "deflated": prefix(DeflatedExplicitVRLittleEndian) + deflated(512 * MIB),
-        "deflated, cut off": prefix(DeflatedExplicitVRLittleEndian) + deflated(512 * MIB)[:100_000],
+        "deflated": prefix(DeflatedExplicitVRLittleEndian) + inflating,
+        "deflated, cut off": prefix(DeflatedExplicitVRLittleEndian) + inflating[:100_000],
         "nested": explicit + _NESTED * 100_000,
         "nested with lengths": plain + b"".join(_with_lengths(left) for left in range(100_000, 1, -2)),
         "half a million elements": plain + _FILM + implicit(0x00090000, b"") * 500_000,

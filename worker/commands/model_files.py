@@ -1,13 +1,10 @@
 """What the `models` commands open: a DICOM file through the guarded reader, a picture directly."""
 
-import contextlib
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import pydicom
 
 from models.bulk import UnusableFileError
 from models.card import Window
@@ -16,15 +13,17 @@ from models.preprocessing import FloatArray, is_picture, load_picture
 from models.registry import Package
 from worker import bootstrap
 from worker.config import Settings
-from worker.errors import FirstreadError, UnreadableObject
+from worker.errors import FirstreadError
+from worker.file_format import find_data_set
 from worker.inference.pixels import PixelReader
-from worker.intake.file_meta import read_file_meta
-from worker.intake.header_parsing import parse, texts_of
+from worker.intake.header_parsing import parse
 from worker.intake.header_text import Header
 from worker.intake.routing import Router
 
 PICTURE_MODALITY = "DX"
 """A picture that says nothing of itself is taken for a chest film."""
+
+_NEITHER = "neither a DICOM object nor a PNG or JPEG picture"
 
 PICTURE_ENDINGS = frozenset((".png", ".jpg", ".jpeg"))
 
@@ -152,29 +151,23 @@ class FileOpener:
 def header_of(path: Path, keywords: Collection[str]) -> Header:
     """Read attributes of any DICOM file, with or without preamble and file meta information (PS3.10 7.1).
 
+    In this process, within the bounds of `worker.intake.header_parsing`; what of it is damaged is left out.
+
     Raises
     ------
     UnusableFileError
         If it is no DICOM object.
     """
     try:
-        with path.open("rb") as file:
-            meta = read_file_meta(file)
-            return parse(file, meta.start, meta.transfer_syntax_uid, keywords).header
-    except UnreadableObject:
-        pass  # written by somebody who left the file meta information away; the encoding is guessed
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks about single values
+            try:
+                syntax = find_data_set(file)
+            except Exception as error:  # noqa: BLE001 - pydicom raises anything over bytes that are none
+                raise UnusableFileError(f"{_NEITHER}: {type(error).__name__} in its file meta information") from None
+            found = parse(file, file.tell(), syntax, keywords)
     except OSError as error:
         raise UnusableFileError(str(error)) from None
-    header = pydicom.Dataset()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks about single values
-            lazy = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            for tag in list(lazy.keys()):
-                with contextlib.suppress(Exception):  # a value that cannot be converted counts as absent
-                    header.add(lazy[tag])
-    except Exception as error:  # noqa: BLE001 - pydicom raises anything over bytes that are none
-        raise UnusableFileError(f"neither a DICOM object nor a PNG or JPEG picture: {str(error)[:200]}") from None
-    if not any(element.keyword for element in header):
-        raise UnusableFileError("neither a DICOM object nor a PNG or JPEG picture")
-    return texts_of(header, keywords)
+    if found.defect and not found.header:
+        raise UnusableFileError(f"{_NEITHER}: {found.defect}")
+    return found.header

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.errors import BytesLengthException
+from pydicom.sequence import Sequence as Items
 
 from worker.errors import PixelError
 
@@ -46,8 +47,16 @@ def value(header: Dataset, keyword: str) -> Any:
 
 
 def text(header: Dataset, keyword: str) -> str:
-    """Return a code string, in capitals; empty where it is absent."""
+    """Return a code string, in capitals; empty where it is absent.
+
+    Raises
+    ------
+    PixelError
+        It is a sequence.
+    """
     found = value(header, keyword)
+    if isinstance(found, Items):
+        raise PixelError(f"{named(keyword)} is a sequence where a text belongs")
     return "" if found is None else str(found).strip().upper()
 
 

@@ -24,6 +24,7 @@ from pydicom.uid import (
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from worker.errors import PixelError
+from worker.guarded.frugal import FrugalFile, frugal
 from worker.inference.attributes import quoted, text
 
 ASK = "ask the modality for uncompressed, JPEG Lossless, JPEG-LS, JPEG 2000 or RLE images"
@@ -42,6 +43,9 @@ _WANTED = (
     "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
+_MAX_ELEMENTS = 200_000
+"""Elements before the pixel data, at any depth: an enhanced CT of five thousand frames has as many, and reading them
+takes seconds."""
 _UID = re.compile(r"[0-9.]{1,64}")
 _WANTED_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _WANTED]
 
@@ -95,6 +99,7 @@ class Part10:
         self.keyword = self.vr = ""
         self.offset = self.length = 0
         self._pixel_tag = 0
+        self._spent: FrugalFile | None = None
         try:
             self.header = self._read(inflated_bytes)
         except (PixelError, MemoryError):
@@ -102,6 +107,8 @@ class Part10:
         except RecursionError as error:
             raise PixelError("sequences are nested too deeply: the object is damaged or hostile") from error
         except Exception as error:
+            if self._spent is not None and self._spent.exceeded:
+                raise PixelError(f"{self._spent.exceeded}: it is refused as a bomb") from error
             raise PixelError(f"this is no DICOM object that can be read: {str(error)[:150]}") from error
         if not self._pixel_tag and not self.header:
             raise PixelError("nothing in it describes an image: it is no DICOM object, or one without pixels")
@@ -120,8 +127,9 @@ class Part10:
         if self.syntax == DeflatedExplicitVRLittleEndian:
             inflated = _inflate(self.buffer[self.stream.tell() :], inflated_bytes)
             self.stream, self.buffer = BytesIO(inflated), memoryview(inflated)
+        source, self._spent = frugal(self.stream, max_bytes=len(self.buffer), max_elements=_MAX_ELEMENTS)
         return read_dataset(
-            self.stream,
+            source,
             is_implicit_VR=self.syntax == ImplicitVRLittleEndian,
             is_little_endian=self.syntax != ExplicitVRBigEndian,
             stop_when=self._at_pixels,

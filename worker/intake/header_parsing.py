@@ -9,8 +9,8 @@ import warnings
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from io import SEEK_END, BufferedIOBase, BytesIO
-from typing import BinaryIO, cast
+from io import SEEK_END, BytesIO
+from typing import BinaryIO
 
 from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_has_tag, tag_for_keyword
@@ -22,6 +22,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from worker.guarded.frugal import frugal
 from worker.intake.header_text import VALUE_CHARACTERS, VALUES, clean
 
 HEADER_LIMIT = 8 << 20
@@ -30,8 +31,8 @@ HEADER_LIMIT = 8 << 20
 ELEMENT_LIMIT = 20_000
 """Elements of a data set at its top level."""
 
-READ_LIMIT = 400_000
-"""Reads of a data set, two or so for each element at any depth."""
+DEEP_LIMIT = 200_000
+"""Elements of a data set at any depth; each item of a sequence counts as one more."""
 
 LARGE_VALUE = 1 << 16
 """Values longer than this, bytes, are left in the file."""
@@ -109,32 +110,6 @@ def texts_of(header: Dataset, keywords: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-class _Frugal(BufferedIOBase):
-    """A file of which no more than so many bytes are read, wherever they lie, in so many reads; skipping is free."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.name = "the data set"
-        self.left = HEADER_LIMIT
-        self.reads = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = self.file.read(self.left + 1 if size is None or size < 0 else min(size, self.left + 1))
-        self.left -= len(data)
-        self.reads += 1
-        if self.left < 0:
-            raise ValueError(f"its header is longer than {HEADER_LIMIT >> 20} MiB")
-        if self.reads > READ_LIMIT:
-            raise ValueError(f"its header has more than {READ_LIMIT // 2} elements")
-        return data
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-
 def _opened(file: BinaryIO, start: int, transfer_syntax: str) -> tuple[BinaryIO, bool]:
     """Return the data set at its beginning, and whether it is all there: a deflated one is inflated up to the limit."""
     file.seek(start)
@@ -160,15 +135,16 @@ class _Walk:
         self.defect = ""
         self.failed = False
         self.known = self.count = 0
+        self.last = ELEMENT_LIMIT + 2  # none
 
     def read(self) -> dict[BaseTag, RawDataElement | DataElement]:
         """Read what is wanted; what was read before a defect is kept."""
         raw: dict[BaseTag, RawDataElement | DataElement] = {}
         start = self.source.tell()
+        source, spent = frugal(self.source, max_bytes=HEADER_LIMIT, max_elements=DEEP_LIMIT)
         try:
-            frugal = cast("BinaryIO", _Frugal(self.source))
             found = read_dataset(
-                frugal, self.implicit, self.little, None, self._stop, LARGE_VALUE, specific_tags=self.tags
+                source, self.implicit, self.little, None, self._stop, LARGE_VALUE, specific_tags=self.tags
             )
             raw = dict(found.items())
             end = self.source.tell()
@@ -177,19 +153,24 @@ class _Walk:
                 self.defect = f"the data set {missing}: an element is longer than what is there"
         except Exception as error:  # noqa: BLE001 - pydicom raises anything over hostile bytes; each is the sender's defect
             self.failed = True
-            self.defect = f"the data set cannot be read to its end ({type(error).__name__}: {_short(error)})"
+            why = spent.exceeded or f"{type(error).__name__}: {_short(error)}"
+            self.defect = f"the data set cannot be read to its end ({why})"
             self.source.seek(start)
+            if spent.exceeded:
+                self.last = self.count  # not once more into what cost so much
             self.count = 0
-            frugal = cast("BinaryIO", _Frugal(self.source))
+            source, _ = frugal(self.source, max_bytes=HEADER_LIMIT, max_elements=DEEP_LIMIT)
             with contextlib.suppress(Exception):  # the same again; what comes before it counts
                 for element in data_element_generator(
-                    frugal, self.implicit, self.little, self._stop, LARGE_VALUE, specific_tags=self.tags
+                    source, self.implicit, self.little, self._stop, LARGE_VALUE, specific_tags=self.tags
                 ):
                     raw[element.tag] = element
         return raw
 
     def _stop(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
         self.count += 1
+        if self.count >= self.last:
+            return True
         if self.count > ELEMENT_LIMIT:
             raise ValueError(f"more than {ELEMENT_LIMIT} elements")
         self.known += dictionary_has_tag(tag)

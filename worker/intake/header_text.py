@@ -1,14 +1,13 @@
 """A header as intake knows it: attributes as clean text, bounded in number and length."""
 
-import re
 from collections.abc import Mapping, Sequence
+
+from worker.intake.defined_terms import DEFINED
 
 VALUES = 64
 """Values of an attribute that are looked at; text of them all together: `VALUE_CHARACTERS`."""
 
 VALUE_CHARACTERS = 1024
-
-_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 Header = Mapping[str, Sequence[str]]
 """Attributes of an object: keyword → values as clean text."""
@@ -25,11 +24,11 @@ def text(header: Header, keyword: str, limit: int = VALUE_CHARACTERS) -> str:
 
 
 def code(header: Header, keyword: str) -> str:
-    """Return a code string (PS3.5 6.2, CS) as a message may quote it; what is none may be a name in the wrong place."""
+    """Return Modality or Body Part Examined as a message may quote it: a defined term, or that it is none."""
     said = next(iter(texts(header, keyword)), "")
     if not said:
         return "not stated"
-    return said if _CODE.fullmatch(said) else "not a code"
+    return said if said in DEFINED[keyword] else "no defined term"
 
 
 def clean(words: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from worker.database import Instance, InstanceStatus, Series, Study, WorkKind
+from worker.intake.defined_terms import MODALITIES
 from worker.intake.header_text import code, text
 from worker.intake.headers import StoredObject
 from worker.intake.routing import Router
@@ -32,15 +33,6 @@ ATTRIBUTES = frozenset(
 
 Record = Callable[[Session, str, str, Mapping[str, Any]], object]
 """Writes an audit event: (session, action, subject, detail)."""
-
-KNOWN_MODALITIES = frozenset(
-    """
-    AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS
-    KER KO LEN LS M3D MG MR NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PLAN POS PR PT PX REG RESP RF RG RTDOSE
-    RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XC
-    """.split()
-)
-"""Defined terms of Modality (PS3.3 C.7.3.1.1.1): what a sender makes up is `other` in the metrics."""
 
 
 @dataclass
@@ -201,7 +193,7 @@ class Registration:
         done.file_away.append(name)
         done.studies[_id(study)] = study
         modality = text(stored.header, "Modality", 16)
-        done.fresh.append((instance, modality if modality in KNOWN_MODALITIES else "other"))
+        done.fresh.append((instance, modality if modality in MODALITIES else "other"))
 
     def _resent(self, session: Session, twin: Instance, name: str, stored: StoredObject, done: Registered) -> None:
         """Keep the first bytes where they are whole; else these, which are the same, take their place.

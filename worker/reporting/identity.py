@@ -19,17 +19,14 @@ from pydicom import config
 from pydicom.datadict import dictionary_description, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import data_element_generator, read_dataset
+from pydicom.filereader import data_element_generator
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import PersonName, validate_value
 
+from worker.file_format import find_data_set
+from worker.guarded.frugal import frugal
 from worker.logs import get_logger
 from worker.reporting import character_sets
 
@@ -58,6 +55,13 @@ _LAST_GROUP = 0x0038
 _INFLATE_LIMIT = 1 << 20
 """Bytes inflated of a deflated source: the attributes taken stand at its start, and a bomb stays small."""
 
+_MAX_BYTES = 4 << 20
+_MAX_ELEMENTS = 50_000
+"""Read of a source up to its last attribute that is taken, at any depth: what is more is a bomb, and stays unread."""
+
+_LARGE_VALUE = 1 << 16
+"""A longer value, bytes, is none that a report could carry."""
+
 
 def read_header(path: Path) -> Dataset:
     """Read the patient and study attributes of a file, whatever follows them; of a damaged one what comes before that.
@@ -65,7 +69,8 @@ def read_header(path: Path) -> Dataset:
     Returns
     -------
     pydicom.Dataset
-        The attributes in the bytes of the source; empty when the file does not begin like a data set.
+        The attributes in the bytes of the source; empty when the file does not begin like a data set. One that is
+        longer than any report could carry counts as absent, and a file that costs too much ends where it does.
 
     Raises
     ------
@@ -77,14 +82,18 @@ def read_header(path: Path) -> Dataset:
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the values are judged one by one when they are taken
         try:
-            syntax = _transfer_syntax(file)
+            syntax = find_data_set(file)
             implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
             source: BinaryIO = file
             if syntax == DeflatedExplicitVRLittleEndian:
                 inflater = zlib.decompressobj(-zlib.MAX_WBITS)
                 source = BytesIO(inflater.decompress(file.read(_INFLATE_LIMIT), _INFLATE_LIMIT))
-            for element in data_element_generator(source, implicit, little, _is_beyond, specific_tags=_tags()):
-                elements[element.tag] = element
+            source, _ = frugal(source, max_bytes=_MAX_BYTES, max_elements=_MAX_ELEMENTS)
+            for element in data_element_generator(
+                source, implicit, little, _is_beyond, _LARGE_VALUE, specific_tags=_tags()
+            ):
+                if isinstance(element, DataElement) or element.value is not None or not element.length:
+                    elements[element.tag] = element
         except Exception as error:  # noqa: BLE001 - pydicom raises anything over hostile bytes; what was read before counts
             log.info("source_header_damaged", file=path.name, error=type(error).__name__, read=len(elements))
         header = Dataset(elements)
@@ -142,18 +151,6 @@ def time_zone(taken: Dataset) -> timezone | None:
 
 def _tags() -> list[BaseTag | int]:
     return [Tag(keyword) for keyword in ("SpecificCharacterSet", *_TAKEN)]
-
-
-def _transfer_syntax(file: BinaryIO) -> str:
-    """Return the transfer syntax of a file and leave it at its data set; guessed where no file meta says it."""
-    start = file.read(132)
-    if start[128:] == b"DICM":
-        meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-        return str(meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
-    file.seek(0)
-    if start.startswith(b"\0"):  # the high byte of the group comes first
-        return str(ExplicitVRBigEndian)
-    return str(ExplicitVRLittleEndian if start[4:6].isalpha() and start[4:6].isupper() else ImplicitVRLittleEndian)
 
 
 def _is_beyond(tag: BaseTag, _vr: str | None, _length: int) -> bool:

@@ -1,4 +1,4 @@
-"""`firstread check` on certificates and callers: what is in force, what ends soon, what cannot be used."""
+"""`firstread check` on certificates, callers and children: what is in force, what ends soon, what is missing."""
 
 import datetime as dt
 from pathlib import Path
@@ -7,8 +7,11 @@ import pytest
 
 from tests.support import certificates
 from tests.support.certificates import Authority
-from worker.check import check_callers, check_pacs, check_tls
+from worker.check import SERIOUS, check_callers, check_children, check_pacs, check_tls
 from worker.config import Peer, Settings
+from worker.errors import ChildLost
+from worker.guarded.confinement import WHY
+from worker.guarded.warm import WarmChild
 
 
 def settings(tmp_path: Path, **more: object) -> Settings:
@@ -48,3 +51,52 @@ def test_the_echo_goes_over_tls(tmp_path: Path) -> None:
     (finding,) = check_pacs(settings(tmp_path, **certificates.settings(files), pacs=(peer,)))
     assert (finding.name, finding.ok) == ("pacs PACS@127.0.0.1:104/tls", False)
     assert "expired on" in finding.found
+
+
+CHILDREN = ["decoding child", "header child"]
+IN_FORCE = dict.fromkeys(WHY, (True, "as it should be"))
+
+
+def test_real_children_try_what_they_must_not_be_able_to_do(tmp_path: Path) -> None:
+    findings = list(check_children(settings(tmp_path)))
+    assert [(one.name, one.ok, one.fix) for one in findings] == [(name, True, "") for name in CHILDREN]
+    for finding in findings:
+        assert all(layer in finding.found for layer in WHY)
+        assert "tried" in finding.found
+        assert not any(what in finding.found.partition("tried")[2] for what in SERIOUS)
+
+
+@pytest.mark.parametrize("what", sorted(SERIOUS))
+def test_a_layer_that_is_missing_is_a_finding_where_it_opens_a_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    layers = IN_FORCE | {"seccomp": (False, "the kernel has none")}
+    monkeypatch.setattr(WarmChild, "layers", lambda _: layers)
+    monkeypatch.setattr(WarmChild, "probe", lambda _: ["read a file", what])
+    findings = list(check_children(settings(tmp_path)))
+    assert [(one.name, one.ok) for one in findings] == [(name, False) for name in CHILDREN]
+    for finding in findings:
+        assert f"no seccomp (the kernel has none): {WHY['seccomp']}" in finding.found
+        assert f"tried and possible: read a file, {what}" in finding.found
+        assert "Landlock and seccomp allowed" in finding.fix
+
+
+def test_a_layer_that_is_missing_is_said_where_it_opens_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WarmChild, "layers", lambda _: IN_FORCE | {"Landlock": (False, "Linux is older than 5.13")})
+    monkeypatch.setattr(WarmChild, "probe", lambda _: ["read a file"])
+    for finding in check_children(settings(tmp_path)):
+        assert (finding.ok, finding.fix) == (True, "")
+        assert f"no Landlock (Linux is older than 5.13): {WHY['Landlock']}" in finding.found
+        assert finding.found.endswith("tried and possible: read a file")
+
+
+def test_a_child_that_cannot_be_started_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(_: WarmChild) -> None:
+        raise ChildLost("the process ended before it was ready")
+
+    monkeypatch.setattr(WarmChild, "layers", lost)
+    findings = list(check_children(settings(tmp_path)))
+    assert [(one.name, one.ok, one.found) for one in findings] == [
+        (name, False, "the process ended before it was ready") for name in CHILDREN
+    ]
+    assert all("free memory" in one.fix for one in findings)

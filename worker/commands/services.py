@@ -118,7 +118,8 @@ def _intake_loop(settings: Settings, stop: threading.Event) -> None:
         forwarder.stop(FORWARDER_SECONDS)
 
 
-INTAKE_STARTED, INTAKE_STOPPED = "intake.started", "intake.stopped"
+INTAKE_STARTED = "intake.started"
+INTAKE_STOPPED = "intake.stopped"
 
 FORWARDER_SECONDS = 7.0
 """What a forwarder that is sending may take to end."""

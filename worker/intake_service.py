@@ -23,7 +23,8 @@ from worker.retention.timetable import Timetable
 
 log = get_logger(__name__)
 
-INTAKE_STARTED, INTAKE_STOPPED = "intake.started", "intake.stopped"
+INTAKE_STARTED = "intake.started"
+INTAKE_STOPPED = "intake.stopped"
 POLL_SECONDS = 0.05
 """How often an idle intake looks at the spool; a look costs microseconds."""
 AWAY_SECONDS = 1.0

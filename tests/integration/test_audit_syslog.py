@@ -13,7 +13,7 @@ from tests.support.objects import film, spool_object
 from tests.support.syslog_receiver import SyslogReceiver
 from tests.support.tampering import events
 from worker import schema
-from worker.audit import syslog
+from worker.audit import forwarding, syslog
 from worker.audit.forwarding import AGAIN, BATCH, Forwarder
 from worker.audit.syslog import Receiver
 from worker.database import AuditCursor, Database
@@ -192,3 +192,22 @@ def test_a_scan_is_told_with_its_study_and_without_its_patient(sqlite: Database,
         registered = receiver.messages[0].xml
         (instance,) = registered.iter("Instance")
         assert instance.attrib["UID"] == ds.SOPInstanceUID
+
+
+def test_the_thread_outlives_what_nobody_thought_of(sqlite: Database, forwarder, monkeypatch) -> None:
+    monkeypatch.setattr(forwarding, "LONGEST_PAUSE_SECONDS", 0.01)
+    events(sqlite, 3)
+    with SyslogReceiver("tcp") as receiver:
+        sender = forwarder(sqlite, receiver)
+        step, failures = sender.step, iter([ValueError("no such thing"), OSError("nor this")])
+
+        def fails_at_first() -> int:
+            for failure in failures:
+                raise failure
+            return int(step())
+
+        monkeypatch.setattr(sender, "step", fails_at_first)
+        sender.start()
+        receiver.wait(3)
+        sender.stop(10)
+    assert receiver.numbers == [1, 2, 3]

@@ -171,11 +171,14 @@ def test_we_report_as_the_scp_on_an_association_of_our_own() -> None:
 
 @pytest.mark.parametrize(("status", "error"), [(0x0213, PeerUnreachable), (0x0110, CommitmentRefused)])
 def test_what_peers_answer_is_told_apart(status: int, error: type[Exception]) -> None:
-    with commitment_peer(on_event=lambda _: (status, None), on_action=lambda _: (status, None)) as peer:
-        with pytest.raises(error, match=f"0x{status:04X}"):
+    answered = Dataset()
+    answered.Status, answered.ErrorComment = status, "Patient DOE^JANE 4711 not in RIS"
+    with commitment_peer(on_event=lambda _: (answered, None), on_action=lambda _: (answered, None)) as peer:
+        with pytest.raises(error, match=f"0x{status:04X}") as told:
             commitment.report(RESULT, peer, "FIRSTREAD", **QUICK)
-        with pytest.raises(error, match=f"0x{status:04X}"):
+        with pytest.raises(error, match=f"0x{status:04X}") as asked:
             commitment.ask(REQUEST, peer, "FIRSTREAD", keep=lambda _: None, **QUICK)
+    assert "DOE" not in str(told.value) + str(asked.value)
 
 
 def test_a_peer_without_storage_commitment() -> None:

@@ -24,7 +24,7 @@ from pynetdicom.sop_class import Verification
 from tests.support.study_results import result_of, source
 from worker.config import Peer
 from worker.errors import PeerUnreachable, ReportError, ReportRefused
-from worker.reporting import pacs
+from worker.reporting import pacs, storage_status
 from worker.reporting.structured_report import build, write
 
 SRS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
@@ -82,6 +82,10 @@ def status(value: int, comment: str = "") -> Dataset:
     if comment:
         answered.ErrorComment = comment
     return answered
+
+
+COMMENT = "Patient DOE^JANE 4711 not in RIS"
+"""Error Comment (0000,0902) is free text: what a peer writes into it may be a name."""
 
 
 def test_it_arrives_byte_for_byte(report: Path) -> None:
@@ -147,27 +151,30 @@ def test_implicit_vr_alone_is_enough(report: Path) -> None:
 
 @pytest.mark.parametrize("value", [0xB000, 0xB006, 0xB007, 0x0111])
 def test_a_warning_is_delivered_and_kept(report: Path, value: int) -> None:
-    with scp(lambda _event: status(value, "coerced")) as peer:
+    with scp(lambda _event: status(value, COMMENT)) as peer:
         delivered = pacs.deliver(report, peer, "FIRSTREAD")
     assert delivered.status == value
     assert delivered.warning is not None
     assert f"0x{value:04X}" in delivered.warning
-    assert "coerced" in delivered.warning
+    assert "DOE" not in delivered.warning
 
 
 @pytest.mark.parametrize("value", [0xA700, 0xA701])
 def test_out_of_resources_is_tried_later(report: Path, value: int) -> None:
-    with scp(lambda _event: value) as peer, pytest.raises(PeerUnreachable, match=f"0x{value:04X}"):
+    with scp(lambda _event: status(value, COMMENT)) as peer, pytest.raises(PeerUnreachable) as away:
         pacs.deliver(report, peer, "FIRSTREAD")
+    assert f"0x{value:04X}" in str(away.value)
+    assert "DOE" not in str(away.value)
 
 
 @pytest.mark.parametrize("value", [0xC000, 0xA900, 0x0110, 0x0117, 0x0122, 0x0124])
 def test_a_failure_is_a_refusal_with_its_meaning(report: Path, value: int) -> None:
-    with scp(lambda _event: status(value, "no room for it")) as peer, pytest.raises(ReportRefused) as refused:
+    with scp(lambda _event: status(value, COMMENT)) as peer, pytest.raises(ReportRefused) as refused:
         pacs.deliver(report, peer, "FIRSTREAD")
     said = str(refused.value)
     assert f"0x{value:04X} (" in said
-    assert "no room for it" in said
+    assert storage_status.advice(value) in said
+    assert "DOE" not in said
     assert str(peer) in said
     assert "Müller" not in said
 

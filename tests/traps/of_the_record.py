@@ -54,7 +54,7 @@ TRAPS = (
             guard(
                 "stored bytes are read again before anybody is told that they are kept",
                 "worker/commitment_report.py",
-                "all(self._is_whole(name, sha256) for _, name, sha256 in stored)",
+                "all(is_whole(self.spool, name, sha256) for _, name, sha256 in stored)",
                 "True",
                 "tests/unit/worker/test_commitment_report.py::"
                 "test_what_is_stored_is_answered_for_and_what_is_not_says_why",

@@ -36,13 +36,21 @@ def wait_for(session: Session, name: str, address: str) -> timedelta | None:
     if waits := [row.blocked_until - now for row in rows if row.blocked_until is not None and row.blocked_until > now]:
         return max(waits)
     for row in rows:
-        row.count += 1
-        row.last_at = now
-        free = FREE_BY_ACCOUNT if row.key.startswith("account ") else FREE_BY_ADDRESS
-        if row.count >= free:
-            row.blocked_until = now + min(FIRST_WAIT * 2 ** min(row.count - free, 20), LONGEST_WAIT)
-        session.add(row)
+        _count(session, row, now)
     return None
+
+
+def address_wait(session: Session, address: str) -> timedelta | None:
+    """Say how long nothing is looked at that comes from an address, and count nothing: a token is sent each time."""
+    row, now = session.get(LoginFailure, _address_key(address)), utc_now()
+    return row.blocked_until - now if row and row.blocked_until and row.blocked_until > now else None
+
+
+def address_failed(session: Session, address: str) -> None:
+    """Count a wrong token against the address that it came from."""
+    now = utc_now()
+    session.execute(sa.delete(LoginFailure).where(col(LoginFailure.last_at) < now - FORGOTTEN_AFTER))
+    _count(session, _locked(session, _address_key(address), now), now)
 
 
 def succeeded(session: Session, name: str, address: str) -> None:
@@ -62,6 +70,15 @@ def succeeded(session: Session, name: str, address: str) -> None:
 def forgive(session: Session, name: str) -> None:
     """Forget the failed logins of an account."""
     session.execute(sa.delete(LoginFailure).where(col(LoginFailure.key) == _account_key(name)))
+
+
+def _count(session: Session, row: LoginFailure, now: datetime) -> None:
+    row.count += 1
+    row.last_at = now
+    free = FREE_BY_ACCOUNT if row.key.startswith("account ") else FREE_BY_ADDRESS
+    if row.count >= free:
+        row.blocked_until = now + min(FIRST_WAIT * 2 ** min(row.count - free, 20), LONGEST_WAIT)
+    session.add(row)
 
 
 def _locked(session: Session, key: str, now: datetime) -> LoginFailure:

@@ -142,7 +142,10 @@ class ChainCheck:
 
     def _end_of_head(self, head: AuditHead, last_id: int) -> None:
         if self._behind:
-            what = f"it stands behind the end of the chain (event {head.last_id}): slipped in past the audit log"
+            what = (
+                f"it stands behind the end of the chain (event {head.last_id}): slipped in past the audit log, by hand"
+                " or by a service of an older release that still ran during an upgrade"
+            )
             self.report(Finding(EVENTS, _range(self._behind[0], self._behind[-1]), what))
         elif last_id < head.last_id:
             self.report(Finding(EVENTS, _range(last_id + 1, head.last_id), "missing at the end: deleted"))

@@ -27,7 +27,7 @@ APPLICATION_SERVER = "4"
 SYSTEM_OBJECT, REPORT, SECURITY_RESOURCE = "2", "3", "13"
 """ParticipantObjectTypeCode, and two of ParticipantObjectTypeCodeRole (PS3.15 A.5.1.2.2)."""
 
-OUTCOME_WORDS = ("error", "reason")
+OUTCOME_WORDS = ("error", "reason", "why")
 """Fields of a detail that say why something failed."""
 
 
@@ -88,7 +88,7 @@ def _participants(message: Element, row: Row, kind: EventType, detail: Mapping[s
         _participant(message, row.actor, SOURCE, requestor=True)
         _participant(message, str(detail.get("destination") or "unknown"), DESTINATION, requestor=False)
     else:
-        address = detail.get("address")
+        address = detail.get("from")
         role = APPLICATION if "@" in row.actor else None
         _participant(message, row.actor, role, requestor=True, address=str(address) if address else None)
 

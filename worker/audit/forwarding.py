@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import threading
+import traceback
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -83,10 +84,9 @@ class Forwarder:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 self._stop.wait(pause)
                 continue
-            except SQLAlchemyError as error:
-                if not is_away(error):
-                    raise
-                log.warning("audit_syslog_waits", error=str(error).partition("\n")[0][:200])
+            except Exception as error:  # noqa: BLE001 - a thread that died would be noticed by nobody
+                self._say_why(error)
+                self.close()
                 self._stop.wait(LONGEST_PAUSE_SECONDS)
                 continue
             if pause > LOOK_SECONDS and sent:
@@ -97,6 +97,13 @@ class Forwarder:
         self.close()
         with contextlib.suppress(SQLAlchemyError):  # then the cursor is free when the time is up
             self._release()
+
+    def _say_why(self, error: Exception) -> None:
+        if isinstance(error, SQLAlchemyError) and is_away(error):
+            log.warning("audit_syslog_waits", error=str(error).partition("\n")[0][:200])
+        else:  # not its text, which may hold what could not be sent
+            where = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-2:]]
+            log.error("audit_syslog_failed", error=type(error).__name__, where=where, todo="it is tried again; tell us")
 
     def step(self) -> int:
         """Send the next events, if there are any and the cursor is ours; return how many.

@@ -83,10 +83,11 @@ def _append_all(session: Session, entries: Sequence[Mapping[str, Any]]) -> list[
             sha256="",
         )
         one.sha256 = digest(one)
-        session.add(one)
         head.count, head.last_id, head.last_sha256 = head.count + 1, one.id or 0, one.sha256
         made.append(one)
     session.add(head)
+    session.flush()  # the head first: events beyond it are refused
+    session.add_all(made)
     session.flush()
     return made
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from worker import schema
 from worker.audit.log import record
@@ -24,10 +24,11 @@ from worker.backup.files import Writer, is_within, require_room, sha256_of, size
 from worker.backup.layout import CARRIED, OBJECTS, REPORTS, RESTORING, TABLES, Manifest
 from worker.backup.snapshot import file_name
 from worker.backup.verify import Verification, verify
-from worker.database import Database, Instance, LoginLink, LoginSession, WorkItem, WorkState
+from worker.database import Database, Instance, LoginLink, LoginSession, Study, WorkItem, WorkState
 from worker.errors import BackupError
 from worker.files import make_private, sync_directory
 from worker.intake.spool import Spool
+from worker.retention.removal import RESTORED, removed_detail
 
 _MAY_BE_THERE = {"models", "firstread.toml", RESTORING}
 """What a site may have put into an empty data directory before: its model packages, its settings."""
@@ -215,14 +216,24 @@ def _settle(connection: Connection, manifest: Manifest) -> int:
         ).rowcount  # type: ignore[attr-defined]
         for pass_in in (LoginSession, LoginLink):  # who was logged in then is not logged in here
             session.execute(sa.delete(pass_in))
-        for name, moment in manifest.removed.items():
-            when = datetime.fromisoformat(moment)
-            session.execute(
-                sa.update(Instance)
-                .where(col(Instance.spool_name) == name)
-                .values(removal_began_at=when, bytes_removed_at=when)
-            )
+        _note_removed(session, manifest)
         detail = {"manifest_sha256": manifest.sha256, "schema": manifest.schema, "audit": manifest.audit}
         record(session, "backup.restored", manifest.run, detail, actor="operator")
         session.commit()
     return int(freed)
+
+
+def _note_removed(session: Session, manifest: Manifest) -> None:
+    """Write down, in the rows and in the chain, what retention had removed by the time its bytes were to be copied."""
+    removed: dict[str, list[Instance]] = {}
+    for name, moment in manifest.removed.items():
+        instance, study_instance_uid = session.exec(
+            select(Instance, Study.study_instance_uid)
+            .join(Study, col(Study.id) == col(Instance.study_id))
+            .where(Instance.spool_name == name)
+        ).one()
+        instance.removal_began_at = instance.bytes_removed_at = datetime.fromisoformat(moment)
+        session.add(instance)
+        removed.setdefault(study_instance_uid, []).append(instance)
+    for study_instance_uid, gone in removed.items():
+        record(session, "bytes.removed", study_instance_uid, removed_detail(gone, RESTORED), actor="operator")

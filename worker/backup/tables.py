@@ -27,10 +27,14 @@ Row = Sequence[Any]
 
 
 def reflected(connection: Connection) -> list[sa.Table]:
-    """Return the tables that a database has, those that others refer to before those that refer to them."""
+    """Return the tables that a database has, those that others refer to before those that refer to them.
+
+    The head of the audit chain comes first: the triggers let in only events that it reaches.
+    """
     metadata = sa.MetaData()
     metadata.reflect(connection)
     tables = [table for table in metadata.sorted_tables if table.name != _VERSION_TABLE]
+    tables.sort(key=lambda table: table.name != "audit_head")
     for column in (column for table in tables for column in table.columns):
         if isinstance(column.type, sa.DateTime):
             column.type = UtcDateTime()

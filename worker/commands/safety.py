@@ -11,6 +11,9 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker import bootstrap, schema
+from worker.accounts.tokens import Tokens
+from worker.accounts.users import Users
+from worker.audit.log import record
 from worker.backup import create
 from worker.backup import restore as restoring
 from worker.backup.verify import Verification
@@ -110,7 +113,7 @@ def restore(
         raise typer.Exit(1)
     with err.status("comparing spool and database"):
         sums = reconcile(Database(url), Spool(settings.spool_dir), settings.reports_dir, verify=True).as_json()
-    _say_restored(settings, restored, sums, as_json=as_json)
+    _say_restored(settings, restored, sums, _who_may_come_in(Database(url)), as_json=as_json)
     raise typer.Exit(1 if sums["unaccounted"] else 0)
 
 
@@ -171,11 +174,28 @@ def _say_verified(found: Verification, *, as_json: bool) -> None:
     say(f"backup {manifest.run} of {manifest.finished_at}, {manifest.files} files, schema {manifest.schema}: {words}")
 
 
-def _say_restored(settings: Settings, restored: restoring.Restored, sums: dict[str, Any], *, as_json: bool) -> None:
+def _who_may_come_in(database: Database) -> dict[str, list[str]]:
+    """Name the accounts and tokens that work: some may have been disabled or revoked since the backup."""
+    users = Users(database, record, actor="operator").listed()
+    tokens = Tokens(database, record, actor="operator").listed()
+    return {
+        "accounts": [user.name for user in users if user.enabled],
+        "tokens": [token.name for token in tokens if token.state == "valid"],
+    }
+
+
+def _say_restored(
+    settings: Settings,
+    restored: restoring.Restored,
+    sums: dict[str, Any],
+    may_come_in: dict[str, list[str]],
+    *,
+    as_json: bool,
+) -> None:
     installed = {package.card.identifier for package in bootstrap.model_registry(settings).packages()}
     missing = sorted(restored.manifest.models.keys() - installed)
     if as_json:
-        print_json(restored.as_json() | {"models_to_install": missing, "reconcile": sums})
+        print_json(restored.as_json() | {"models_to_install": missing, "reconcile": sums, "may_come_in": may_come_in})
         return
     say(
         f"{restored.rows} rows (schema {restored.schema_before}, now {restored.schema}), {restored.objects} objects, "
@@ -186,4 +206,7 @@ def _say_restored(settings: Settings, restored: restoring.Restored, sums: dict[s
         complain(f"unaccounted: {entry.get('path') or entry.get('sop_instance_uid')}: {entry['why']}")
     for name in missing:
         complain(f"model {name} classified there and is not installed here: `firstread models add PATH`")
+    for what, names in may_come_in.items():
+        if names:
+            say(f"{what} that work again, also where they were disabled or revoked since: {', '.join(names)}")
     say(f"start the services; {restored.leases_freed} pieces of work that somebody held are owed again")

@@ -195,8 +195,8 @@ def _send(peer: Peer, name: str, send: Callable[[], Answered]) -> None:
     if code_to_category(status) in {"Success", "Warning"}:
         return
     known = GENERAL_STATUS.get(status)
-    words = [f"0x{status:04X}", f"({known[1] or known[0]})" if known else "", str(answer.get("ErrorComment") or "")]
-    said = " ".join(filter(None, words))
+    # Not the Error Comment: free text of the peer's, it may name the patient.
+    said = f"0x{status:04X} ({known[1] or known[0]})" if known else f"0x{status:04X}"
     if status == RESOURCE_LIMITATION:
         raise PeerUnreachable(f"{peer}: answered the {name} with {said}: sent again later")
     raise CommitmentRefused(f"{peer}: refused the {name} of storage commitment: {said}; its log says why")

@@ -210,7 +210,7 @@ def _send(report: Dataset, peer: Peer, opened: Any) -> Delivered:
     if "Status" not in answer:
         raise PeerUnreachable(f"{peer}: no answer to the C-STORE in time, or broken off")
     status = int(answer.Status)
-    said = "; ".join(filter(None, [storage_status.meaning(status), str(answer.get("ErrorComment") or "")]))
+    said = storage_status.meaning(status)  # not the Error Comment: free text of the peer's, it may name the patient
     match storage_status.answer(status):
         case Answer.LATER:
             raise PeerUnreachable(f"{peer}: answered {said}: out of resources, sent again later")

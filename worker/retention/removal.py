@@ -29,8 +29,8 @@ log = get_logger(__name__)
 STUDIES_AT_ONCE = 100
 _IDS_AT_ONCE = 500
 
-AGE, SPACE = "age", "space"
-"""Why bytes are removed: they are old enough, or the disk is nearly full."""
+AGE, SPACE, RESTORED = "age", "space", "restored"
+"""Why bytes are gone: they were old enough, the disk was nearly full, or a backup is restored that lacks them."""
 
 
 @dataclass(frozen=True)
@@ -256,11 +256,16 @@ class Retention:
             if not gone:
                 return None
             uid, size = study.study_instance_uid, sum(instance.size_bytes for instance in gone)
-            detail = {"because": because, "instances": len(gone), "bytes": size, "ids": _ranges(gone)}
-            self.record(session, "bytes.removed", uid, detail)
+            self.record(session, "bytes.removed", uid, removed_detail(gone, because))
         metrics.retention_removed_bytes.labels(because=because).inc(size)
         log.info("bytes_removed", study_instance_uid=uid, because=because, instances=len(gone), bytes=size)
         return Removal(uid, because, len(gone), size)
+
+
+def removed_detail(instances: Sequence[Instance], because: str) -> dict[str, Any]:
+    """Return what the event `bytes.removed` of a study says: the chain's word for which bytes are gone, and why."""
+    size = sum(instance.size_bytes for instance in instances)
+    return {"because": because, "instances": len(instances), "bytes": size, "ids": _ranges(instances)}
 
 
 def _ranges(instances: Sequence[Instance]) -> list[list[int]]:

@@ -12,15 +12,27 @@ branch_labels = None
 depends_on = None
 
 GENESIS = '0' * 64
-FORWARD_ONLY = 'NEW.count <= OLD.count OR NEW.last_id <= OLD.last_id OR NEW.gapless_after <> OLD.gapless_after'
+FORWARD_ONLY = (
+    'NEW.count <= OLD.count OR NEW.last_id <= OLD.last_id '
+    'OR (NEW.gapless_after <> OLD.gapless_after AND OLD.count > 0)'  # a restore brings it into an empty chain
+)
+# The head goes forward first, then come the events that it reaches. A service of an older release, which knows of no
+# head, takes the next number by itself: refused, or it would take it from those that do.
+BEYOND_THE_HEAD = 'NEW.id > coalesce((SELECT last_id FROM audit_head), 0)'
+NOT_AT_THE_END = (
+    'audit_event is append-only: this event is not at the end that audit_head says. Does a service of an older release '
+    'still run? Stop it, and start this one'
+)
 
 SQLITE_TRIGGERS = {
     'audit_event_no_update': "BEFORE UPDATE ON audit_event BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END",
     'audit_event_no_delete': "BEFORE DELETE ON audit_event BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END",
     # INSERT OR REPLACE deletes without the trigger above; a number in between would be an event slipped in.
     'audit_event_at_the_end': (
-        'BEFORE INSERT ON audit_event WHEN EXISTS (SELECT 1 FROM audit_event WHERE id >= NEW.id OR sha256 = NEW.sha256) '
-        "BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END"
+        # A number that is still to be given reads as -1 here.
+        f'BEFORE INSERT ON audit_event WHEN NEW.id < 1 OR {BEYOND_THE_HEAD} '
+        'OR EXISTS (SELECT 1 FROM audit_event WHERE id >= NEW.id OR sha256 = NEW.sha256) '
+        f"BEGIN SELECT RAISE(ABORT, '{NOT_AT_THE_END}'); END"
     ),
     'audit_head_no_delete': "BEFORE DELETE ON audit_head BEGIN SELECT RAISE(ABORT, 'audit_head stays'); END",
     'audit_head_one_row': (
@@ -31,12 +43,16 @@ SQLITE_TRIGGERS = {
         f"BEFORE UPDATE ON audit_head WHEN {FORWARD_ONLY} BEGIN SELECT RAISE(ABORT, 'audit_head goes forward only'); END"
     ),
 }
-POSTGRESQL_FUNCTION = '''
-CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP; END $$
-'''
+POSTGRESQL_FUNCTIONS = {
+    'audit_refuse': "BEGIN RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP; END",
+    'audit_at_the_end': (
+        f'BEGIN IF {BEYOND_THE_HEAD} OR EXISTS (SELECT 1 FROM audit_event WHERE id >= NEW.id) '
+        f"THEN RAISE EXCEPTION '{NOT_AT_THE_END}'; END IF; RETURN NEW; END"
+    ),
+}
 POSTGRESQL_TRIGGERS = {
     'audit_event_no_change': 'BEFORE UPDATE OR DELETE ON audit_event FOR EACH ROW EXECUTE FUNCTION audit_refuse()',
+    'audit_event_at_the_end': 'BEFORE INSERT ON audit_event FOR EACH ROW EXECUTE FUNCTION audit_at_the_end()',
     'audit_event_no_truncate': 'BEFORE TRUNCATE ON audit_event FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()',
     'audit_head_no_delete': 'BEFORE DELETE ON audit_head FOR EACH ROW EXECUTE FUNCTION audit_refuse()',
     'audit_head_no_truncate': 'BEFORE TRUNCATE ON audit_head FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()',
@@ -72,7 +88,8 @@ def upgrade() -> None:
         'FROM audit_event'
     )
     if op.get_bind().dialect.name == 'postgresql':
-        op.execute(POSTGRESQL_FUNCTION)
+        for name, body in POSTGRESQL_FUNCTIONS.items():
+            op.execute(f'CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$')
         triggers = POSTGRESQL_TRIGGERS
     else:
         triggers = SQLITE_TRIGGERS
@@ -84,7 +101,8 @@ def downgrade() -> None:
     if op.get_bind().dialect.name == 'postgresql':
         for name, body in POSTGRESQL_TRIGGERS.items():
             op.execute(f"DROP TRIGGER {name} ON {body.partition(' ON ')[2].partition(' ')[0]}")
-        op.execute('DROP FUNCTION audit_refuse()')
+        for name in POSTGRESQL_FUNCTIONS:
+            op.execute(f'DROP FUNCTION {name}()')
     else:
         for name in SQLITE_TRIGGERS:
             op.execute(f'DROP TRIGGER {name}')

@@ -3,6 +3,7 @@
 Whoever is not let in by name is not let in: a page that nobody thought of here is closed, not open.
 """
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,16 +11,18 @@ from typing import Any
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 
-from worker.accounts import sessions, tokens
+from worker import metrics
+from worker.accounts import sessions, throttle, tokens
 from worker.accounts.permissions import Permission, Role
 from worker.accounts.secrets import digest
 from worker.database import Database
+from worker.errors import TooManyLogins
 from worker.worklist.login.access import NOBODY_YET, Access, address_of
 from worker.worklist.login.cookies import Cookie
 from worker.worklist.login.looks import Looks
 from worker.worklist.login.viewer import EVERYBODY, ON_THIS_MACHINE, Viewer
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/docs"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
 """What tells nothing of any patient, for those who watch the service; a test looks for marked names in it."""
 LOGIN_PATHS = re.compile(r"/login(/.*)?|/logout")
 REFRESH = "live"
@@ -89,6 +92,8 @@ class Door:
         ------
         NotLoggedInError
             A token was sent that opens nothing; a session beside it does not help.
+        TooManyLogins
+            Too many of these came from the same address of late; nothing was looked at.
         """
         if self.access is None:
             return EVERYBODY
@@ -127,12 +132,20 @@ class Door:
         self.note(request, viewer, "studies.listed", f"{shown}, searched" if searched else shown, by=by)
 
     def _machine(self, access: Access, request: Request, secret: str) -> Viewer:
+        address = address_of(request)
+        with self._database.read() as session:
+            wait = throttle.address_wait(session, address)
+        if wait is not None:
+            metrics.logins.labels(how="token", outcome="throttled").inc()
+            raise TooManyLogins(max(math.ceil(wait.total_seconds()), 1))
         if access.api_token_sha256 and tokens.same(secret, access.api_token_sha256):
             return Viewer.of(SETTING, Role.RADIOLOGIST, SETTING)
         if (holder := tokens.holder(self._database, secret)) is not None:
             name, role = holder
             return Viewer.of(f"token {name}", role, f"token {name}")
-        address = address_of(request)
+        with self._database.write() as session:
+            throttle.address_failed(session, address)
+        metrics.logins.labels(how="token", outcome="refused").inc()
         self._write(request, address, "access.refused", "token", "nobody", why="unknown, expired or revoked token")
         raise NotLoggedInError("This token opens nothing: it is unknown, expired or revoked (`firstread tokens list`).")
 

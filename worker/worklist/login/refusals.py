@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette import status
 
+from worker.errors import TooManyLogins
 from worker.worklist.login.door import NotAllowedError, NotLoggedInError
 from worker.worklist.login.login_page import home_of, login_address
 
@@ -25,6 +26,11 @@ def handle(app: FastAPI, problem: Callable[[Request, int, str, str], Response]) 
         if path.startswith(FRAGMENTS):  # an open page whose login has ended: htmx takes the whole page there
             return Response(status_code=status.HTTP_401_UNAUTHORIZED, headers={"hx-redirect": login_address(request)})
         return RedirectResponse(login_address(request), status.HTTP_303_SEE_OTHER)
+
+    @app.exception_handler(TooManyLogins)
+    def too_many(_request: Request, error: TooManyLogins) -> Response:
+        headers = {"retry-after": str(error.seconds)}
+        return JSONResponse({"detail": str(error)}, status.HTTP_429_TOO_MANY_REQUESTS, headers)
 
     @app.exception_handler(NotAllowedError)
     def not_allowed(request: Request, error: NotAllowedError) -> Response:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from sqlmodel import col, select
 
 from tests.support.tampering import events, execute
 from worker import schema
@@ -64,6 +65,36 @@ def test_replace_is_refused(database: Database, number: int) -> None:
         )
     with pytest.raises(sa.exc.DBAPIError, match="append-only"):
         execute(database, statement, number=number)
+
+
+def appended_as_the_first_release_did(database: Database) -> None:
+    """Chain an event to the last one under a number of the database's own; that release knows of no head."""
+    with database.write() as session:
+        last = session.exec(select(AuditEvent).order_by(col(AuditEvent.id).desc()).limit(1)).one_or_none()
+        event = AuditEvent(
+            at=utc_now(), actor="old", action="b", subject="c", detail="{}", sha256="",
+            previous_sha256=last.sha256 if last else GENESIS,
+        )  # fmt: skip
+        event.sha256 = digest(event)
+        session.add(event)
+
+
+def test_a_service_of_the_first_release_that_still_runs_fails_and_not_the_new_one(
+    database_url: str, tmp_path: Path
+) -> None:
+    database = Database(database_url)
+    with schema.changing(database) as connection:
+        schema.upgrade(connection, "0001")
+    for _ in range(3):
+        appended_as_the_first_release_did(database)
+    schema.migrate(database)
+    for _ in range(2):
+        with pytest.raises(sa.exc.DBAPIError, match=r"append-only.*older release"):
+            appended_as_the_first_release_did(database)
+        events(database, 2)
+    result = verify(database, AnchorFile(tmp_path / "anchors.jsonl"))
+    assert (result.findings, result.events) == ([], 7)
+    database.dispose()
 
 
 def test_a_chain_of_the_first_schema_gets_its_head(database_url: str, tmp_path: Path) -> None:

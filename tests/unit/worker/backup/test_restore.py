@@ -1,5 +1,6 @@
 """A restore brings everything back, into an empty place alone, from either database into either."""
 
+import json
 import os
 import signal
 import subprocess
@@ -25,12 +26,15 @@ from tests.support.fakes import MODEL, make_pipeline
 from tests.support.objects import film, spool_object
 from tests.support.schema_fixture import OLDEST, content_of, put_back
 from worker import bootstrap, schema
-from worker.audit.log import GENESIS, digest
+from worker.audit.anchor import AnchorFile
+from worker.audit.log import GENESIS, digest, read_head
+from worker.audit.verify import verify
 from worker.backup import create, restore, tables
 from worker.backup.layout import LISTING, MANIFEST, RESTORING
 from worker.config import Peer, load_settings
-from worker.database import AuditEvent, Database, WorkItem, WorkKind, WorkState
+from worker.database import AuditEvent, Database, Instance, Study, WorkItem, WorkKind, WorkState
 from worker.errors import BackupError, PeerUnreachable, SchemaOwed, SchemaTooNew
+from worker.intake.spool import Spool
 from worker.pipeline import Pipeline
 from worker.reporting import pacs
 
@@ -141,6 +145,23 @@ def test_a_backup_of_an_old_schema_is_restored_and_migrated(database_url: str, e
         one.dispose()
 
 
+def test_a_database_that_was_upgraded_once_comes_back(database_url: str, elsewhere: str, tmp_path: Path) -> None:
+    database = Database(database_url)
+    put_back(database, OLDEST)
+    schema.migrate(database)
+    create.create(database, tmp_path / "data", tmp_path / "backup", release="", models={}, told=Told())
+    restore_to(elsewhere, tmp_path / "restored", tmp_path / "backup")
+    restored = Database(elsewhere)
+    with database.read() as before, restored.read() as after:
+        was, is_now = read_head(before), read_head(after)
+    assert was is not None
+    assert is_now is not None
+    assert was.gapless_after == is_now.gapless_after > 0
+    assert verify(restored, AnchorFile(tmp_path / "anchors.jsonl")).findings == []
+    for one in (database, restored):
+        one.dispose()
+
+
 def test_what_retention_removed_meanwhile_is_no_hole(small: Pipeline, here: tuple[str, Path], tmp_path: Path) -> None:
     name = min(small.spool.filed())
 
@@ -157,6 +178,22 @@ def test_what_retention_removed_meanwhile_is_no_hole(small: Pipeline, here: tupl
     assert (list(manifest.removed), manifest.problems, manifest.registered) == ([name], [], 2)
     restore_to(*here, tmp_path / "backup")
     assert accounted(*here)["unaccounted"] == []
+    database, spool, reports = Database(here[0]), Spool(here[1] / "spool"), here[1] / "reports"
+    result = verify(
+        database,
+        AnchorFile(tmp_path / "anchors.jsonl"),
+        locate=lambda table, place: spool.path(place) if table == "instance" else reports / place,
+    )
+    assert result.findings == [], "bytes that the chain knows nothing of would be missing for ever"
+    with database.read() as session:
+        event = session.exec(select(AuditEvent).where(AuditEvent.action == "bytes.removed")).one()
+        row = session.exec(select(Instance).where(Instance.spool_name == name)).one()
+        study = session.exec(select(Study).where(Study.id == row.study_id)).one()
+        assert event.subject == study.study_instance_uid
+        assert json.loads(event.detail) == {
+            "because": "restored", "instances": 1, "bytes": row.size_bytes, "ids": [[row.id, row.id]],
+        }  # fmt: skip
+    database.dispose()
 
 
 def test_only_an_empty_place_is_restored_to(

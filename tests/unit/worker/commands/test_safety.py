@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from tests.support.accounts import PASSWORD, tokens_of, users_of
 from tests.support.backups import work_off
 from tests.support.fakes import make_pipeline
 from tests.support.objects import film, spool_object
+from worker.accounts.permissions import Role
 from worker.cli import main
 from worker.database import Study, utc_now
 from worker.pipeline import Pipeline
@@ -48,8 +50,16 @@ def said(answer: tuple[int, str, str]) -> Any:
     return json.loads(answer[1])
 
 
-def test_backup_verify_and_restore(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backup_verify_and_restore(
+    run: Run, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "backup"
+    users, tokens = users_of(pipeline.database), tokens_of(pipeline.database)
+    for name in ("ada", "gone"):
+        users.add(name, Role.OPS, PASSWORD)
+        tokens.add(f"{name}-ris", Role.OPS, None)
+    users.disable("gone")
+    tokens.revoke("gone-ris")
     answer = run("backup", target, "--json")
     manifest = said(answer)
     assert (answer[0], manifest["registered"], manifest["reports"], manifest["problems"]) == (0, 2, 2, [])
@@ -57,6 +67,8 @@ def test_backup_verify_and_restore(run: Run, tmp_path: Path, monkeypatch: pytest
     assert (code, "2 objects, 0 arrivals, 2 reports" in out) == (0, True)
     answer = run("backup", target, "--verify", "--json")
     assert (answer[0], said(answer)["damaged"], said(answer)["extra"]) == (0, [], [])
+    users.disable("ada")  # which the backup does not know
+    tokens.revoke("ada-ris")
     code, _, err = run("restore", target)
     assert (code, "it is not empty" in err, "stop every service" in err) == (1, True, True)
     monkeypatch.setenv("FIRSTREAD_DATA_DIR", str(tmp_path / "restored"))
@@ -70,6 +82,7 @@ def test_backup_verify_and_restore(run: Run, tmp_path: Path, monkeypatch: pytest
         "unaccounted": [],
     }  # fmt: skip
     assert (restored["objects"], restored["models_to_install"]) == (2, [])
+    assert restored["may_come_in"] == {"accounts": ["ada"], "tokens": ["ada-ris"]}
     assert len(said(run("studies", "--json"))) == 2
 
 

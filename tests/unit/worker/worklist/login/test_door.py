@@ -7,14 +7,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from fastapi.routing import APIRoute
 
 from tests.support.accounts import Site, events, log_in, site, tokens_of, users_of
 from tests.support.worklist_rows import uid
+from worker import metrics
+from worker.accounts import throttle
 from worker.accounts.permissions import Permission, Role
 from worker.accounts.secrets import digest
-from worker.database import Database
+from worker.database import Database, LoginFailure, utc_now
 from worker.worklist.app import create_app
+from worker.worklist.login.door import OPEN_PATHS
 
 STUDY = f"/studies/{uid(6)}"
 SHOWS = {
@@ -64,6 +68,21 @@ def test_every_address_is_in_this_file(tmp_path: Path) -> None:
     database.dispose()
     assert paths
     assert paths <= known, paths - known
+
+
+def test_every_route_is_behind_the_door_or_open_by_name(tmp_path: Path) -> None:
+    """FastAPI adds routes of its own, to which the dependencies of the application do not apply."""
+    database = Database(f"sqlite:///{tmp_path / 'firstread.db'}")
+    app = create_app(database, previews_dir=tmp_path, readiness=dict, version="1")
+    todo, outside = list(app.routes), set()
+    while todo:
+        route = todo.pop()
+        todo += getattr(getattr(route, "original_router", None), "routes", [])
+        if not isinstance(route, APIRoute) and (path := getattr(route, "path", None)):
+            outside.add(path)
+    database.dispose()
+    assert "/openapi.json" in outside
+    assert outside - {"/static"} <= OPEN_PATHS
 
 
 @pytest.mark.parametrize("path", SHOWS)
@@ -168,6 +187,23 @@ def test_the_token_of_the_setting(tmp_path: Path) -> None:
         assert "YAMADA" in answer.text
         assert client.get("/api/v1/audit", headers={"authorization": f"Bearer {token}"}).status_code == 403
         assert token not in "".join(event.detail + event.subject + event.actor for event in events(made.database))
+
+
+def test_wrong_tokens_are_slowed_and_counted(tmp_path: Path) -> None:
+    token = "a token of twenty and more"
+    refused, throttled = (metrics.logins.labels(how="token", outcome=outcome) for outcome in ("refused", "throttled"))
+    before = refused._value.get(), throttled._value.get()
+    with site(tmp_path, api_token_sha256=digest(token)) as made, made.client() as client:
+        wrong, right = ({"authorization": f"Bearer {one}"} for one in (token + "x", token))
+        for _ in range(throttle.FREE_BY_ADDRESS):
+            assert client.get("/api/v1/studies", headers=wrong).status_code == 401
+        answer = client.get("/api/v1/studies", headers=right)
+        assert answer.status_code == 429, "while a wait lasts nothing is looked at"
+        assert int(answer.headers["retry-after"]) >= 1
+        with made.database.write() as session:
+            session.execute(sa.update(LoginFailure).values(blocked_until=utc_now()))
+        assert client.get("/api/v1/studies", headers=right).status_code == 200
+    assert (refused._value.get(), throttled._value.get()) == (before[0] + throttle.FREE_BY_ADDRESS, before[1] + 1)
 
 
 def test_before_there_is_an_account_this_machine_reads_the_json_interface_and_nothing_else(tmp_path: Path) -> None:

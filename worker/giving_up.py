@@ -77,6 +77,8 @@ class GivingUp:
 
     def _show(self, session: Session, item: Claim | WorkItem, study: Study | None, error: str) -> None:
         """Make work that was given up visible: on the instance, the study, the delivery or the commitment."""
+        if study is not None:
+            study.failure_acknowledged_at = None  # nobody has seen this one yet
         if study is None:
             give_up = self.commitments.give_up.get(WorkKind(item.kind), self.reports.give_up)
             give_up(session, item.subject_id, error)

@@ -77,8 +77,6 @@ class GivingUp:
 
     def _show(self, session: Session, item: Claim | WorkItem, study: Study | None, error: str) -> None:
         """Make work that was given up visible: on the instance, the study, the delivery or the commitment."""
-        if study is not None:
-            study.failure_acknowledged_at = None  # nobody has seen this one yet
         if study is None:
             give_up = self.commitments.give_up.get(WorkKind(item.kind), self.reports.give_up)
             give_up(session, item.subject_id, error)
@@ -88,6 +86,7 @@ class GivingUp:
             refresh(session, study)
             self.results.owe_report(session, study)
         else:
+            study.failure_acknowledged_at = None  # nobody has seen this one yet
             study.report_error = f"no report could be made: {error}"
             refresh(session, study)
             self.record(session, "report.failed", study.study_instance_uid, {"error": error})

@@ -10,15 +10,18 @@ STAMP  := $(VENV)/.made-from-lock
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo [ARGS='--exit' | ARGS='--scans DIR']   everything on this machine, scans pushed through it"
-	@echo "make test                                        lint, types, import rules and the whole suite"
-	@echo "make faults [ARGS='--only PACS']                 break everything on the way of a scan, count what is lost (15 min)"
-	@echo "make soak [ARGS='--minutes 30']                  steady load on the real stack, every process watched"
-	@echo "make traps [ARGS='--only 7']                     every guard taken away in a copy: its tests have to turn red"
-	@echo "make fuzz-network [ARGS='--cases 20000 --seed 1'] spoiled conversations with the real listener"
-	@echo "make env                                         the environment alone (.venv)"
-	@echo "make fuzz [ARGS='--cases N' | ARGS=--coverage]      hostile objects, 100,000 of them, and a table"
-	@echo "make lock                                        renew requirements.lock from pyproject.toml (needs uv)"
+	@echo "Two commands matter:"
+	@echo "  make demo [ARGS='--exit' | ARGS='--scans DIR']     everything on this machine, scans pushed through it"
+	@echo "  make test                                          lint, types, import rules and the whole suite"
+	@echo
+	@echo "More:"
+	@echo "  make env                                           the environment alone (.venv)"
+	@echo "  make faults [ARGS='--only PACS']                   break everything on the way of a scan, count what is lost (15 min)"
+	@echo "  make soak [ARGS='--minutes 30']                    steady load on the real stack, every process watched"
+	@echo "  make traps [ARGS='--only 7']                       every guard taken away in a copy: its tests have to turn red"
+	@echo "  make fuzz [ARGS='--cases N' | ARGS=--coverage]     hostile objects, 100,000 of them, and a table"
+	@echo "  make fuzz-network [ARGS='--cases 20000 --seed 1']  spoiled conversations with the real listener"
+	@echo "  make lock                                          renew requirements.lock from pyproject.toml (needs uv)"
 
 env: $(STAMP)
 

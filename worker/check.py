@@ -83,7 +83,8 @@ def check_callers(settings: Settings) -> Finding:
     """Say who may call the listener."""
     if not settings.callers:
         return Finding("callers", True, ANYBODY)
-    tables = f"{len(settings.caller)} [[caller]] tables" if settings.caller else ""
+    count = len(settings.caller)
+    tables = f"{count} [[caller]] {'table' if count == 1 else 'tables'}" if count else ""
     return Finding("callers", True, f"only {', '.join(filter(None, [*settings.calling_aes, tables]))}")
 
 

@@ -86,6 +86,7 @@ class GivingUp:
             refresh(session, study)
             self.results.owe_report(session, study)
         else:
+            study.failure_acknowledged_at = None  # nobody has seen this one yet
             study.report_error = f"no report could be made: {error}"
             refresh(session, study)
             self.record(session, "report.failed", study.study_instance_uid, {"error": error})

@@ -173,6 +173,7 @@ class InferenceCommit:
     def fail_instance(self, session: Session, instance: Instance, reason: str, model: str) -> None:
         """Mark an instance failed for good, visibly and in the audit log."""
         instance.reason = reason
+        session.get_one(Study, instance.study_id).failure_acknowledged_at = None  # nobody has seen this one yet
         self.settle_instance(session, instance)
         self.record(session, "inference.failed", instance.sop_instance_uid, {"reason": reason, "model": model})
         metrics.quarantined.labels(kind=WorkKind.INFER).inc()

@@ -25,7 +25,7 @@ from worker.database import (
 from worker.errors import BytesRemoved, NotFound
 from worker.pipeline import Pipeline
 from worker.retention.rules import has_failed
-from worker.studies import timestamp
+from worker.studies import ACKNOWLEDGED, timestamp
 from worker.study_state import locked, refresh
 
 
@@ -230,7 +230,7 @@ def acknowledge(pipeline: Pipeline, study_instance_uid: str) -> None:
             raise NotFound(f"nothing of study {study_instance_uid} has failed (AI status {study.ai_status})")
         study.failure_acknowledged_at = utc_now()
         session.add(study)
-        pipeline.record(session, "failure.acknowledged", study_instance_uid, {"ai_status": study.ai_status})
+        pipeline.record(session, ACKNOWLEDGED, study_instance_uid, {"ai_status": study.ai_status})
 
 
 def resend(pipeline: Pipeline, study_instance_uid: str, destinations: Sequence[Peer]) -> list[str]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col
 
 from worker.database import (
+    AuditEvent,
     Delivery,
     Heartbeat,
     Instance,
@@ -38,6 +39,9 @@ STUDY_UID = re.compile(r"[0-9.]{1,64}")
 STATUSES = ("pending", "complete", "failed", "not_eligible")
 PRIORITIES = ("immediate", "urgent", "routine", "none")
 """What `ai_status` and `priority` of a study may be."""
+
+ACKNOWLEDGED = "failure.acknowledged"
+"""The audit event with which a person says that the failure of a study is known."""
 
 _IDS_AT_ONCE = 500
 """SQLite binds at most 32,766 values in a statement."""
@@ -140,7 +144,7 @@ def study_detail(session: Session, study_instance_uid: str, *, instances: int | 
     return _documents(session, [study])[0] | {
         "remark": study.remark,
         "generation": study.generation,
-        "failure_acknowledged_at": timestamp(study.failure_acknowledged_at),
+        "failure_acknowledged_by": _acknowledged_by(session, study),
         "series": _series(session, study),
         "instances_detail": _instances(session, study, instances),
     }
@@ -234,6 +238,14 @@ def _study(session: Session, study_instance_uid: str) -> Study:
     return study
 
 
+def _acknowledged_by(session: Session, study: Study) -> str | None:
+    """Return who said last that the failure is known, as the audit trail names them."""
+    if study.failure_acknowledged_at is None:
+        return None
+    told = (col(AuditEvent.subject) == study.study_instance_uid, col(AuditEvent.action) == ACKNOWLEDGED)
+    return session.scalar(sa.select(col(AuditEvent.actor)).where(*told).order_by(col(AuditEvent.id).desc()).limit(1))
+
+
 def _documents(session: Session, studies: Sequence[Study]) -> list[Document]:
     documents = []
     for start in range(0, len(studies), _IDS_AT_ONCE):
@@ -257,6 +269,7 @@ def _document(study: Study, counts: Counter[str], reports: list[Document]) -> Do
         "priority": _priority(study.priority),
         "ai_status": _status(study.ai_status),
         "reason": study.reason,
+        "failure_acknowledged_at": timestamp(study.failure_acknowledged_at),
         "instances": {"received": counts.total()} | {str(status): counts[status] for status in _COUNTED},
         "findings": study.findings,
         "reports": reports,

@@ -1,5 +1,6 @@
 """The login in a real browser: by keyboard, on a phone, dark and light, through a provider; and the docs."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,16 @@ from tests.support.browser import PHONE, chromium, looking
 from tests.support.login_provider import login_provider
 from tests.support.worklist_rows import uid
 from worker.accounts.permissions import Role
+from worker.audit.log import operator, record
 from worker.database import LoginSession, utc_now
 from worker.worklist.login.provider import Provider, ProviderSettings
+
+LINES = """cell => {
+  const text = document.createRange();
+  text.selectNodeContents(cell);
+  return new Set([...text.getClientRects()].map((line) => Math.round(line.top))).size;
+}"""
+"""How many lines the text of a cell takes."""
 
 pytestmark = pytest.mark.peer("chromium")
 
@@ -98,6 +107,25 @@ def test_each_role_has_its_page(browser: Browser, ward: Site) -> None:
         expect(page.get_by_role("row", name="login.succeeded").first).to_contain_text("audra")
         page.get_by_role("link", name="firstread").click()
         expect(page.get_by_role("heading", name="Audit trail")).to_be_visible()
+        assert watched.complaints == []
+
+
+def test_the_audit_page_keeps_words_whole_and_says_the_day(browser: Browser, ward: Site) -> None:
+    with ward.database.write() as session:
+        told = (
+            "failure.acknowledged",
+            f"2.25.{'1' * 38}",
+            {"destination": "PACS@192.0.2.10:104", "sop": "1.2.840." * 6},
+        )
+        record(session, *told, actor=operator())
+    with looking(browser, ward.address, viewport={"width": 1300, "height": 800}) as watched:
+        page = watched.open(f"/login/link/{logins_of(ward.database).new_link(actor='up')}")
+        expect(page.locator("a.row-link")).to_have_count(8)
+        watched.open("/audit")
+        row = page.get_by_role("row", name="failure.acknowledged")
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", row.locator("time").inner_text())
+        heights = [row.get_by_role("cell").nth(n).evaluate(LINES) for n in range(1, 4)]
+        assert heights == [1, 1, 1], "who, what and the UID have a line each"
         assert watched.complaints == []
 
 

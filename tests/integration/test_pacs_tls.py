@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -184,3 +185,33 @@ def test_a_peer_that_sends_session_tickets_and_nothing_else_is_given_up(report: 
 def test_a_peer_that_speaks_no_tls(report: Path, ours: Credentials) -> None:
     with answering(None) as peer, pytest.raises(PeerUnreachable, match="does it speak TLS at this port"):
         pacs.deliver(report, peer, "FIRSTREAD", credentials=ours, **QUICK)
+
+
+def test_a_peer_that_speaks_tls_and_is_called_without(
+    report: Path, tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with listening(tmp_path, authority.issue("pacs")) as secured:
+        peer = Peer(ae_title=secured.ae_title, host=secured.host, port=secured.port)
+        with pytest.raises(PeerUnreachable) as said:
+            pacs.deliver(report, peer, "FIRSTREAD", **QUICK)
+    assert str(said.value).endswith(f"does that port speak TLS? then write {secured}")
+    assert "Traceback" not in caplog.text
+
+
+def test_a_connection_that_is_reset_is_no_traceback(report: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def reset() -> None:
+            connection, _ = server.accept()
+            connection.recv(1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST at the close
+            connection.close()
+
+        thread = threading.Thread(target=reset)
+        thread.start()
+        peer = Peer(ae_title="PACS", host="127.0.0.1", port=server.getsockname()[1])
+        with pytest.raises(PeerUnreachable, match=f"{peer}/tls$"):
+            pacs.deliver(report, peer, "FIRSTREAD", **QUICK)
+        thread.join(10)
+    assert "Traceback" not in caplog.text
+    assert "ConnectionResetError" not in caplog.text

@@ -12,7 +12,9 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support.browser import PHONE, Watched, chromium, looking, served
 from tests.support.worklist_rows import EXPECTED_ORDER, Rows, draw_previews, fill, owe_inference, uid
 from worker import schema
-from worker.database import Database, Delivery, Study, WorkItem
+from worker.audit.log import record
+from worker.database import Database, Delivery, Study, WorkItem, utc_now
+from worker.studies import ACKNOWLEDGED
 from worker.worklist.app import create_app
 
 pytestmark = pytest.mark.peer("chromium")
@@ -267,6 +269,21 @@ def test_the_study_page(desk: Watched) -> None:
     for words in ("Classified", "normal", "tuberculosis", "XRAY_ROOM_2", "SHA-256", "keras on CPU"):
         expect(instances.nth(0)).to_contain_text(words)
     expect(page.get_by_text(DISCLAIMER)).to_be_in_viewport()
+
+
+def test_an_acknowledged_failure_is_marked_and_keeps_its_place(rows: Rows, desk: Watched) -> None:
+    page = desk.open()
+    expect(page.locator(".row-acknowledged")).to_have_count(0)
+    with rows.database.write() as session:
+        known = sa.update(Study).where(sa.column("study_instance_uid") == uid(3))
+        session.execute(known.values(failure_acknowledged_at=utc_now()))
+        record(session, ACKNOWLEDGED, uid(3), {}, actor="operator (uid 7)")
+    expect(page.locator(".row-acknowledged")).to_contain_text("Acknowledged on 20")
+    assert shown(page) == EXPECTED_ORDER
+    assert page.evaluate(CONTRAST) == []
+    desk.open(f"/studies/{uid(3)}")
+    expect(page.locator("#acknowledged")).to_contain_text("by operator (uid 7)")
+    assert page.locator("main").inner_text().count("ends after 120 of 8388608") == 1, "why is said once"
 
 
 def test_the_study_page_shows_deliveries_live(rows: Rows, desk: Watched) -> None:

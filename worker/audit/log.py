@@ -7,6 +7,7 @@ name studies, instances and models by UID and version, never a patient.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,11 @@ GENESIS = "0" * 64
 _PENDING = "audit events of this transaction"
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def operator() -> str:
+    """Return who types a command, as an actor: the account of the operating system, which needs no name."""
+    return f"operator (uid {os.getuid()})"
 
 
 def append(session: Session, action: str, subject: str, detail: Mapping[str, Any], *, actor: str) -> AuditEvent:

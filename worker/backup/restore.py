@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlmodel import Session, col, select
 
 from worker import schema
-from worker.audit.log import record
+from worker.audit.log import operator, record
 from worker.backup import tables
 from worker.backup.create import Told
 from worker.backup.files import Writer, is_within, require_room, sha256_of, size_of
@@ -218,7 +218,7 @@ def _settle(connection: Connection, manifest: Manifest) -> int:
             session.execute(sa.delete(pass_in))
         _note_removed(session, manifest)
         detail = {"manifest_sha256": manifest.sha256, "schema": manifest.schema, "audit": manifest.audit}
-        record(session, "backup.restored", manifest.run, detail, actor="operator")
+        record(session, "backup.restored", manifest.run, detail, actor=operator())
         session.commit()
     return int(freed)
 

@@ -1,6 +1,5 @@
 """`firstread users` and `firstread tokens`: who may look, people and machines."""
 
-import os
 import sys
 from datetime import timedelta
 from typing import Annotated
@@ -12,8 +11,8 @@ from worker.accounts import passwords
 from worker.accounts.permissions import Role
 from worker.accounts.tokens import Tokens
 from worker.accounts.users import User, Users, checked_name
-from worker.audit.log import record
-from worker.commands.output import print_json, print_table, say, tell
+from worker.audit.log import operator, record
+from worker.commands.output import counted, print_json, print_table, say, tell
 from worker.config import load_settings
 from worker.errors import AccountError
 
@@ -30,13 +29,8 @@ users = typer.Typer(no_args_is_help=True, help="People who may log in to the wor
 tokens = typer.Typer(no_args_is_help=True, help="Tokens with which machines read the JSON interface.")
 
 
-def _actor() -> str:
-    """Return who types, for the audit trail: the account of the operating system, which needs no name."""
-    return f"operator (uid {os.getuid()})"
-
-
 def _users() -> Users:
-    return Users(bootstrap.open_database(load_settings()), record, actor=_actor())
+    return Users(bootstrap.open_database(load_settings()), record, actor=operator())
 
 
 def _password(generate: bool) -> str:
@@ -84,7 +78,7 @@ def list_users(as_json: AsJson = False) -> None:
     columns = ("name", "role", "logs in by", "enabled", "since", "last login")
     keys = ("name", "role", "kind", "enabled", "created_at", "last_login_at")
     rows = (["yes" if one[key] is True else "no" if one[key] is False else one[key] for key in keys] for one in found)
-    print_table(f"{len(found)} accounts", columns, rows, whole=("since", "last login"))
+    print_table(counted(len(found), "account"), columns, rows, whole=("since", "last login"))
 
 
 @users.command("disable")
@@ -111,7 +105,7 @@ def passwd(name: Name, generate: Generate = False, as_json: AsJson = False) -> N
 def link(as_json: AsJson = False) -> None:
     """Print a link that logs in once, here, with every permission: for the first look, or when locked out."""
     settings = load_settings()
-    address = front_door.login_link(settings, bootstrap.open_database(settings), actor=_actor())
+    address = front_door.login_link(settings, bootstrap.open_database(settings), actor=operator())
     if as_json:
         print_json({"login_link": address})
         return
@@ -145,7 +139,9 @@ def list_tokens(as_json: AsJson = False) -> None:
         return
     keys = ("name", "role", "state", "created_at", "expires_at")
     rows = ([one[key] for key in keys] for one in found)
-    print_table(f"{len(found)} tokens", ("name", "role", "state", "since", "until"), rows, whole=("since", "until"))
+    print_table(
+        counted(len(found), "token"), ("name", "role", "state", "since", "until"), rows, whole=("since", "until")
+    )
 
 
 @tokens.command("revoke")
@@ -159,4 +155,4 @@ def revoke(name: Annotated[str, typer.Argument(help="As `tokens list` shows it."
 
 
 def _tokens() -> Tokens:
-    return Tokens(bootstrap.open_database(load_settings()), record, actor=_actor())
+    return Tokens(bootstrap.open_database(load_settings()), record, actor=operator())

@@ -15,6 +15,7 @@ from worker.audit.anchor import AnchorFile
 from worker.audit.anchor import restored as say_restored
 from worker.audit.claims import Locate
 from worker.audit.export import Selection, csv_lines, events, json_lines
+from worker.audit.log import operator
 from worker.audit.verify import Verification, verify
 from worker.commands.audit_replay import replay
 from worker.commands.model_common import bar
@@ -133,7 +134,7 @@ def audit_restored(
     settings = load_settings()
     database, file = bootstrap.open_database(settings), AnchorFile(settings.anchors_file)
     try:
-        anchor = say_restored(database, file, reason, actor="operator")
+        anchor = say_restored(database, file, reason, actor=operator())
     except OSError as error:
         raise SettingsError(f"{file.path}: it cannot be written: {error.strerror}") from None
     if as_json:

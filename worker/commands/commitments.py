@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from worker import bootstrap
-from worker.commands.output import complain, print_json, print_table
+from worker.commands.output import complain, print_json, print_table, say
 from worker.commitment_view import requests_of_ours, requests_of_peers
 from worker.config import load_settings
 
@@ -20,6 +20,9 @@ def commitments(
         theirs, ours = requests_of_peers(session, limit), requests_of_ours(session, limit)
     if as_json:
         print_json({"requests": theirs, "asked": ours})
+        return
+    if not theirs and not ours:
+        say("storage commitment: none, neither asked of us nor by us")
         return
     print_table(
         "asked of us",

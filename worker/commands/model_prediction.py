@@ -15,7 +15,7 @@ from worker import bootstrap
 from worker.commands.model_common import Json, bar, explained, model_settings
 from worker.commands.model_results import json_text, need_target, printable, write_private
 from worker.commands.model_views import prediction_table
-from worker.commands.output import complain, out, say
+from worker.commands.output import complain, counted, out, say
 
 STANDARD_OUTPUT = Path("-")
 
@@ -67,7 +67,7 @@ def predict_files(
         out.print(prediction_table(records), highlight=False)
     else:
         written = ", ".join(str(file) for file in (json_file, csv_file) if file is not None)
-        say(f"{len(records)} records written: {written}")
+        say(f"{counted(len(records), 'record')} written: {written}")
     _end(records, cards, as_record=as_record)
 
 

@@ -8,9 +8,10 @@ import typer
 
 from models.bulk import UnusableFileError
 from worker import bootstrap, operations
+from worker.audit.log import operator
 from worker.check import check_all
 from worker.commands.model_files import header_of
-from worker.commands.output import err, print_json, print_table, say
+from worker.commands.output import counted, err, print_json, print_table, say
 from worker.config import Settings, config_file, load_settings, made_data_dir
 from worker.database import WorkKind
 from worker.errors import NotFound, UnreadableObject
@@ -25,7 +26,7 @@ quarantine = typer.Typer(no_args_is_help=True, help="Work that was given up, for
 def _pipeline(settings: Settings) -> Pipeline:
     from worker.celery_app import app
 
-    return bootstrap.build_pipeline(settings, bootstrap.open_database(settings), actor="operator", app=app)
+    return bootstrap.build_pipeline(settings, bootstrap.open_database(settings), actor=operator(), app=app)
 
 
 def route(
@@ -104,7 +105,7 @@ def reprocess(
         print_json({"study_instance_uid": study_uid, "owed": owed})
         return
     if models:
-        say(f"{owed} {'instance' if owed == 1 else 'instances'} {QUEUED[WorkKind.INFER]} by {models[0]}")
+        say(f"{counted(owed, 'instance')} {QUEUED[WorkKind.INFER]} by {models[0]}")
     else:
         say(f"{QUEUED[WorkKind.INFER]} by the models it went to before ({owed} to do)")
 

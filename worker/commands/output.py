@@ -30,6 +30,11 @@ def complain(text: str) -> None:
     err.print(text, markup=False, soft_wrap=True, highlight=False, style="bold red")
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write a number of things: `1 token`, `2 tokens`, `2 studies` where `many` says so."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def print_json(value: Any) -> None:
     """Print JSON and nothing else."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

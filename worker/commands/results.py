@@ -7,11 +7,12 @@ import typer
 from rich.panel import Panel
 
 from worker import bootstrap
-from worker.commands.output import complain, err, out, print_json, print_table, say
+from worker.commands.output import complain, counted, err, out, print_json, print_table, say
 from worker.config import load_settings
 from worker.intake.spool import Spool
 from worker.reconcile import reconcile as reconcile_all
 from worker.studies import PRIORITIES, STATUSES, StudyFilter, count_studies, list_studies, study_detail
+from worker.study_words import result_words
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -36,7 +37,12 @@ def studies(
         print_json(documents)
         return
     columns = ("priority", "AI", "patient ID", "modality", "accession", "received", "findings", "study")
-    print_table(f"{len(documents)} of {total} studies", columns, map(_row, documents), whole=("received", "study"))
+    print_table(
+        f"{len(documents)} of {counted(total, 'study', 'studies')}",
+        columns,
+        map(_row, documents),
+        whole=("received", "study"),
+    )
 
 
 def _require(option: str, value: str | None, allowed: Sequence[str]) -> None:
@@ -52,13 +58,9 @@ def _row(document: dict[str, Any]) -> tuple[object, ...]:
         document["modality"],
         document["accession_number"],
         document["received_at"],
-        ", ".join(_finding(finding) for finding in document["findings"] if finding["flagged"]) or document["reason"],
+        result_words(document),
         document["study_instance_uid"],
     )
-
-
-def _finding(finding: dict[str, Any]) -> str:
-    return f"{finding['label']} {finding['probability']:.0%}"
 
 
 def show(
@@ -75,8 +77,9 @@ def show(
     head = f"{document['priority'].upper()} · AI {document['ai_status'].replace('_', ' ')}"
     lines = [f"{key}: {document[key]}" for key in ("patient_id", "accession_number", "modality", "received_at")]
     out.print(Panel("\n".join(lines), title=head, title_align="left"), markup=False)
-    if document["reason"]:
-        say(document["reason"])
+    say(result_words(document))
+    if document["failure_acknowledged_at"]:
+        say(f"failure acknowledged on {document['failure_acknowledged_at']} by {document['failure_acknowledged_by']}")
     print_table(
         "findings",
         ("label", "probability", "threshold", "flagged", "model", "instance"),

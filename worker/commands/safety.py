@@ -13,11 +13,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from worker import bootstrap, schema
 from worker.accounts.tokens import Tokens
 from worker.accounts.users import Users
-from worker.audit.log import record
+from worker.audit.log import operator, record
 from worker.backup import create
 from worker.backup import restore as restoring
 from worker.backup.verify import Verification
-from worker.commands.output import complain, err, print_json, say
+from worker.commands.output import complain, counted, err, print_json, say
 from worker.config import Settings, load_settings
 from worker.database import Database
 from worker.intake.spool import Spool
@@ -123,7 +123,7 @@ def retention(
 ) -> None:
     """Remove stored bytes of finished studies that are old enough; what is owed or undelivered always stays."""
     settings = _settings("retention")
-    pipeline = bootstrap.build_pipeline(settings, bootstrap.open_database(settings), actor="operator")
+    pipeline = bootstrap.build_pipeline(settings, bootstrap.open_database(settings), actor=operator())
     rule = bootstrap.retention(settings, pipeline)
     review = rule.review()
     removed = [] if dry_run else list(rule.run())
@@ -149,10 +149,11 @@ def _say_retention(review: Review, removed: dict[str, int], *, dry_run: bool) ->
         say(f"old enough: what received nothing since {review.older_than}")
         for why, count in review.kept.items():
             if count:
-                say(f"  kept, {why.replace('_', ' ')}: {count} {'study' if count == 1 else 'studies'}")
+                say(f"  kept, {why.replace('_', ' ')}: {counted(count, 'study', 'studies')}")
     counts = review.removable if dry_run else removed
     words = "would be removed" if dry_run else "removed"
-    say(f"{words}: {counts['bytes']:,} bytes of {counts['instances']} instances in {counts['studies']} studies")
+    instances, studies = counted(counts["instances"], "instance"), counted(counts["studies"], "study", "studies")
+    say(f"{words}: {counts['bytes']:,} bytes of {instances} in {studies}")
 
 
 def _settings(service: str = "backup") -> Settings:
@@ -168,7 +169,8 @@ def _say_verified(found: Verification, *, as_json: bool) -> None:
     for line in found.complaints():
         complain(line)
     if found.left:
-        say(f"{len(found.left)} files were left by a run that was cut short; the next backup takes them over")
+        left = counted(len(found.left), "file was", "files were")
+        say(f"{left} left by a run that was cut short; the next backup takes over what there is")
     manifest = found.manifest
     words = "whole" if found.whole else "NOT WHOLE: it is not restored; use another backup"
     say(f"backup {manifest.run} of {manifest.finished_at}, {manifest.files} files, schema {manifest.schema}: {words}")

@@ -111,7 +111,8 @@ def _tls_arguments(peer: Peer, credentials: Credentials) -> tuple[ssl.SSLContext
 def _refusal(
     peer: Peer, calling_ae: str, opened: Any, *, connected: bool, connect_seconds: float
 ) -> PeerUnreachable | NothingAccepted:
-    if failure := opened.dul.socket.failure:
+    failure = opened.dul.socket.failure
+    if failure and peer.tls:
         return PeerUnreachable(f"{peer}: {explain(failure)}")
     if not connected:
         return PeerUnreachable(
@@ -126,4 +127,7 @@ def _refusal(
         )
     if answer is not None and answer.result == 0:
         return NothingAccepted(f"{peer}: accepts none of what we propose")
-    return PeerUnreachable(f"{peer}: no answer to the association request within {connect_seconds:g} s, or aborted")
+    hint = "" if peer.tls else f"; does that port speak TLS? then write {peer}/tls"
+    return PeerUnreachable(
+        f"{peer}: no answer to the association request within {connect_seconds:g} s, or aborted{hint}"
+    )

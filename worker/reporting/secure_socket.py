@@ -64,7 +64,7 @@ class RequestorSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom ha
         try:
             if self.failure is None and len(ahead) < nr_bytes:
                 ahead += super().recv(nr_bytes - len(ahead))
-        except ssl.SSLError as error:
+        except (ssl.SSLError, ConnectionError) as error:  # the end of the connection; why is kept
             self.failure = error
         return ahead
 

@@ -86,6 +86,8 @@ class StudyDocument(BaseModel):
     priority: Priority
     ai_status: Status
     reason: str
+    failure_acknowledged_at: str | None
+    """When a person said that the failure is known; null again when something of the study fails after that."""
     instances: Instances
     findings: list[Finding]
     reports: list[Report]
@@ -146,7 +148,7 @@ class StudyDetail(StudyDocument):
 
     remark: str
     generation: int
-    failure_acknowledged_at: str | None
+    failure_acknowledged_by: str | None
     series: list[SeriesDetail]
     instances_detail: list[InstanceDetail]
 

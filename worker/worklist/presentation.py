@@ -1,8 +1,4 @@
-"""How the pages put things: names, times, percentages, and the AI's state in words.
-
-"Pending", "failed" and "not eligible" are always spelled out, and a complete study without a flagged finding says just
-that: the words "negative" and "normal" are a radiologist's, never ours.
-"""
+"""How the pages put things: names, times, the class of a study, where its report stands."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,8 +9,8 @@ from typing import Any
 import jinja2
 
 from worker.database import utc_now
+from worker.study_words import ai_words, finding_name, flagged_first, highest_unflagged, label_name, percent
 
-NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 TRIAGE_WORDS = {
     "immediate": "Immediate",
     "urgent": "Urgent",
@@ -54,28 +50,6 @@ def triage_class(document: dict[str, Any]) -> str:
     return "none" if status == "complete" else status
 
 
-def ai_words(document: dict[str, Any]) -> str:
-    """Say in words where the AI stands with a study."""
-    status, reason = document["ai_status"], document["reason"] or "no reason was recorded"
-    if status == "pending":
-        counts = document["instances"]
-        read = counts["received"] - counts["pending"]
-        return f"AI pending ({read} of {counts['received']} done)" if read else "AI pending"
-    if status == "failed":
-        return f"AI failed: {reason}"
-    if status == "not_eligible":
-        return f"Not eligible: {reason}"
-    flagged = sum(finding["flagged"] for finding in document["findings"])
-    if not flagged:
-        return "No finding flagged"
-    return "1 finding flagged" if flagged == 1 else f"{flagged} findings flagged"
-
-
-def flagged_first(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sort findings: flagged before the rest, most probable first."""
-    return sorted(findings, key=lambda finding: (not finding["flagged"], -finding["probability"]))
-
-
 def marked(prediction: dict[str, Any], findings: Iterable[dict[str, Any]]) -> set[str]:
     """Return the labels to mark on an instance: those that it reaches and that the study is flagged for.
 
@@ -85,26 +59,6 @@ def marked(prediction: dict[str, Any], findings: Iterable[dict[str, Any]]) -> se
         finding["label"] for finding in findings if finding["flagged"] and finding["model"] == prediction["model"]
     }
     return flagged.intersection(prediction["flagged"])
-
-
-def finding_name(finding: dict[str, Any]) -> str:
-    """Name a finding by the meaning of its code, else by its label."""
-    code = finding.get("code")
-    return str(code["meaning"]) if code else label_name(finding["label"])
-
-
-def label_name(label: str) -> str:
-    """Write a label as a word that may begin a line."""
-    return label.replace("_", " ").capitalize()
-
-
-def percent(probability: float) -> str:
-    """Write a probability as a percentage that never rounds to certainty: `91.4 %`, `<0.1 %`, `>99.9 %`."""
-    if probability < 0.0005:
-        return f"<0.1{NARROW_SPACE}%"
-    if probability >= 0.9995:
-        return f">99.9{NARROW_SPACE}%"
-    return f"{probability * 100:.1f}{NARROW_SPACE}%"
 
 
 def person_name(raw: str) -> str:
@@ -174,6 +128,11 @@ def local_time(timestamp: str | None, now: datetime | None = None) -> str:
     return f"{moment.day} {moment:%b %H:%M}" if moment.year == today.year else f"{moment:%Y-%m-%d %H:%M}"
 
 
+def date_and_time(timestamp: str) -> str:
+    """Write a moment in this machine's time zone with its date, whatever day it is: `2026-11-20 15:05:03`."""
+    return f"{parse(timestamp).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def time_zone() -> str:
     """Name the time zone that the pages show."""
     return datetime.now(UTC).astimezone().tzname() or "UTC"
@@ -190,8 +149,8 @@ def environment(**values: Any) -> jinja2.Environment:
     )
     made.globals.update(**values, viewer=None, triage_words=TRIAGE_WORDS, order=ORDER, time_zone=time_zone)
     for function in (
-        triage_class, ai_words, flagged_first, marked, finding_name, label_name, percent, person_name, report_lines,
-        age, duration, local_time,
+        triage_class, ai_words, flagged_first, highest_unflagged, marked, finding_name, label_name, percent,
+        person_name, report_lines, age, duration, local_time, date_and_time,
     ):  # fmt: skip
         made.filters[function.__name__] = function
     return made

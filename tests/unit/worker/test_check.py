@@ -42,7 +42,7 @@ def test_an_expired_one_is_a_failure(tmp_path: Path) -> None:
 
 def test_the_callers_of_both_settings(tmp_path: Path) -> None:
     rules = {"calling_aes": ("CT1@192.0.2.7",), "caller": ({"ae_title": "MR1"},)}
-    assert check_callers(settings(tmp_path, **rules)).found == "only CT1@192.0.2.7, 1 [[caller]] tables"
+    assert check_callers(settings(tmp_path, **rules)).found == "only CT1@192.0.2.7, 1 [[caller]] table"
 
 
 def test_the_echo_goes_over_tls(tmp_path: Path) -> None:

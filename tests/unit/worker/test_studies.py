@@ -24,7 +24,8 @@ from worker.studies import (
 
 KEYS = {
     "study_instance_uid", "patient_id", "patient_name", "accession_number", "modality", "study_description",
-    "received_at", "completed_at", "priority", "ai_status", "reason", "instances", "findings", "reports",
+    "received_at", "completed_at", "priority", "ai_status", "reason", "failure_acknowledged_at",
+    "instances", "findings", "reports",
 }  # fmt: skip
 
 

@@ -105,6 +105,7 @@ def test_tokens(run, database: Database) -> None:
     assert "note it now" in err
     made = json.loads(run("tokens", "add", "pacs", "--days", "0", "--json")[1])
     assert (made["role"], made["expires_at"], made["state"]) == ("radiologist", None, "valid")
+    assert "2 tokens" in run("tokens", "list")[1]
     assert secret not in run("tokens", "list", "--json")[1] + run("tokens", "list")[1]
     assert run("tokens", "revoke", "ris")[1] == "ris: revoked\n"
     states = {token["name"]: token["state"] for token in json.loads(run("tokens", "list", "--json")[1])}

@@ -1,6 +1,7 @@
 """What ops type: each command on a real database, as a table and as JSON, with the exit status that is promised."""
 
 import json
+import os
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -64,10 +65,20 @@ def test_studies_and_show(study: pydicom.Dataset, monkeypatch, capsys) -> None:
     assert code == 0
     assert "GOOD" in out
     assert "CUT" not in out
+    code, out, _ = run(monkeypatch, capsys, "studies", "--search", "cut")
+    assert "AI failed: " in out
+    assert "1 of 1 study" in out
     code, out, _ = run(monkeypatch, capsys, "show", study.StudyInstanceUID, "--json")
     assert json.loads(out)["study_instance_uid"] == study.StudyInstanceUID
     code, out, _ = run(monkeypatch, capsys, "show", study.StudyInstanceUID)
     assert (code, "pneumonia" in out, study.SOPInstanceUID in out) == (0, True, True)
+    failed = listed[0]["study_instance_uid"]
+    assert "acknowledged" not in run(monkeypatch, capsys, "show", failed)[1]
+    assert run(monkeypatch, capsys, "acknowledge", failed)[0] == 0
+    assert re.search(
+        rf"failure acknowledged on \S+Z by operator \(uid {os.getuid()}\)\n",
+        run(monkeypatch, capsys, "show", failed)[1],
+    )
     code, out, err = run(monkeypatch, capsys, "show", "1.2.3.4")
     assert (code, out) == (1, "")
     assert "1.2.3.4" in err
@@ -282,6 +293,14 @@ def test_uids_and_times_are_never_cut(study: pydicom.Dataset, width: int, monkey
 
 def test_the_version(monkeypatch, capsys) -> None:
     assert run(monkeypatch, capsys, "--version")[:2] == (0, f"firstread {version('firstread')}\n")
+
+
+def test_no_commitments_is_said(pipeline: Pipeline, monkeypatch, capsys) -> None:
+    assert run(monkeypatch, capsys, "commitments") == (
+        0,
+        "storage commitment: none, neither asked of us nor by us\n",
+        "",
+    )
 
 
 def test_commitments(study: pydicom.Dataset, pipeline: Pipeline, monkeypatch, capsys) -> None:

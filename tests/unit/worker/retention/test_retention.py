@@ -174,6 +174,18 @@ def test_what_is_pending_owed_or_undelivered_stays_however_old_and_however_full(
     assert len(list(pipeline.spool.filed())) == 3
 
 
+def test_a_failure_after_the_acknowledged_one_is_known_to_nobody(pipeline: Pipeline) -> None:
+    cut = unreadable(pipeline)
+    work_off(pipeline)
+    acknowledge(pipeline, cut.StudyInstanceUID)
+    (given_up,) = quarantine_list(pipeline.database)
+    quarantine_retry(pipeline, given_up.id)
+    work_off(pipeline)
+    with pipeline.database.read() as session:
+        document = study_detail(session, cut.StudyInstanceUID)
+    assert (document["ai_status"], document["failure_acknowledged_at"]) == ("failed", None)
+
+
 def test_a_failure_stays_until_somebody_acknowledges_it(pipeline: Pipeline, database_url: str, tmp_path: Path) -> None:
     cut = unreadable(pipeline)
     work_off(pipeline)
@@ -185,7 +197,11 @@ def test_a_failure_stays_until_somebody_acknowledges_it(pipeline: Pipeline, data
     late = arrive(pipeline, StudyInstanceUID=cut.StudyInstanceUID)
     work_off(pipeline)
     assert list(retention(pipeline).run()) == []  # what has come since has been seen by nobody
+    with pipeline.database.read() as session:  # nor does anybody read that it was
+        assert study_detail(session, cut.StudyInstanceUID)["failure_acknowledged_at"] is None
     acknowledge(pipeline, late.StudyInstanceUID)
+    with pipeline.database.read() as session:
+        assert study_detail(session, cut.StudyInstanceUID)["failure_acknowledged_by"] is not None
     assert uids(retention(pipeline).run()) == [cut.StudyInstanceUID]
     assert accounted(database_url, tmp_path)["unaccounted"] == []
     (given_up,) = quarantine_list(pipeline.database)

@@ -1,18 +1,17 @@
-"""How the pages put things: nothing is called negative, nothing rounds to certainty."""
+"""How the pages put things: nothing is called negative, times say their day."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from worker.study_words import ai_words, finding_name
 from worker.worklist.presentation import (
     age,
-    ai_words,
+    date_and_time,
     duration,
-    finding_name,
     local_time,
     marked,
-    percent,
     person_name,
     report_lines,
     triage_class,
@@ -42,15 +41,6 @@ def document(**values: Any) -> dict[str, Any]:
 )
 def test_person_name(raw: str, shown: str) -> None:
     assert person_name(raw) == shown
-
-
-@pytest.mark.parametrize(
-    ("probability", "shown"),
-    [(0.914, "91.4 %"), (0.0, "<0.1 %"), (0.0004, "<0.1 %"), (0.0005, "0.1 %"), (0.9994, "99.9 %"),
-     (0.9996, ">99.9 %"), (1.0, ">99.9 %")],
-)  # fmt: skip
-def test_percent_never_rounds_to_certainty(probability: float, shown: str) -> None:
-    assert percent(probability).replace("\N{NARROW NO-BREAK SPACE}", " ") == shown
 
 
 FLAGGED = {"label": "covid", "code": None, "flagged": True, "probability": 0.9}
@@ -134,3 +124,4 @@ def test_times() -> None:
     assert local_time("2026-11-17T12:00:30Z", now) == f"{then.day} Nov {then:%H:%M}"
     assert local_time("2026-11-20T12:00:00Z", now) == f"{now.astimezone():%H:%M}"
     assert local_time("2025-06-15T12:00:00Z", now).startswith("2025-06-")
+    assert date_and_time("2026-11-20T12:00:30Z") == f"{now.astimezone():%Y-%m-%d %H:%M}:30"

@@ -178,8 +178,8 @@ def _say_verified(found: Verification, *, as_json: bool) -> None:
 
 def _who_may_come_in(database: Database) -> dict[str, list[str]]:
     """Name the accounts and tokens that work: some may have been disabled or revoked since the backup."""
-    users = Users(database, record, actor="operator").listed()
-    tokens = Tokens(database, record, actor="operator").listed()
+    users = Users(database, record, actor=operator()).listed()
+    tokens = Tokens(database, record, actor=operator()).listed()
     return {
         "accounts": [user.name for user in users if user.enabled],
         "tokens": [token.name for token in tokens if token.state == "valid"],

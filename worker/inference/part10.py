@@ -43,6 +43,7 @@ _WANTED = (
     "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
+_LOOK_AHEAD_BYTES = 1 << 16
 _MAX_ELEMENTS = 200_000
 """Elements before the pixel data, at any depth: an enhanced CT of five thousand frames has as many, and reading them
 takes seconds."""
@@ -127,7 +128,9 @@ class Part10:
         if self.syntax == DeflatedExplicitVRLittleEndian:
             inflated = _inflate(self.buffer[self.stream.tell() :], inflated_bytes)
             self.stream, self.buffer = BytesIO(inflated), memoryview(inflated)
-        source, self._spent = frugal(self.stream, max_bytes=len(self.buffer), max_elements=_MAX_ELEMENTS)
+        # All of it, and what a parser that looks ahead reads twice.
+        allowed = 2 * len(self.buffer) + _LOOK_AHEAD_BYTES
+        source, self._spent = frugal(self.stream, max_bytes=allowed, max_elements=_MAX_ELEMENTS)
         return read_dataset(
             source,
             is_implicit_VR=self.syntax == ImplicitVRLittleEndian,

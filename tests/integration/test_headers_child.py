@@ -32,9 +32,10 @@ def path(tmp_path: Path) -> Path:
     return save(film(), tmp_path / "a.dcm")
 
 
-def child_of() -> psutil.Process:
-    (child,) = [one for one in psutil.Process().children() if "worker.intake.header_child" in one.cmdline()]
-    return child
+def child_of(reader: HeaderReader) -> psutil.Process:
+    child = reader.child._child  # its own: others of this process may have one too
+    assert child is not None
+    return psutil.Process(child.pid)
 
 
 def test_the_child_can_do_nothing_but_read(reader: HeaderReader, path: Path) -> None:
@@ -54,16 +55,16 @@ def test_character_sets_are_at_hand_when_the_child_is_confined(reader: HeaderRea
 
 def test_a_child_that_died_while_idle_costs_nothing(reader: HeaderReader, path: Path) -> None:
     reader.read(path, KEYWORDS)
-    child = child_of()
+    child = child_of(reader)
     child.kill()
     assert reader.read(path, KEYWORDS).defect == ""
-    assert child_of() != child
+    assert child_of(reader) != child
 
 
 def test_a_header_without_end_in_time_is_a_visible_failure_that_keeps_its_identity(path: Path) -> None:
     with HeaderReader(seconds=0.3) as reader:
         whole = reader.read(path, KEYWORDS)
-        child_of().suspend()
+        child_of(reader).suspend()
         stored = reader.read(path, KEYWORDS)
         assert stored.defect == "reading its header took longer than 0.3 seconds"
         assert stored.header == {}

@@ -1,12 +1,14 @@
 """What every process of the stack takes, looked at from outside: memory, descriptors, threads, temporary files."""
 
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-MEBIBYTE = 1 << 20
+KIBIBYTES = 1 << 10
+"""Of a MiB."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Sample:
     seconds
         Since the start of the watch.
     memory_mib
-        Unique set size: what would be free if the process ended, MiB.
+        Anonymous memory in use (RssAnon of proc(5)), MiB: what the process has taken for itself. Pages of files are
+        left out: whether others share them depends on who else runs.
     """
 
     seconds: float
@@ -52,14 +55,19 @@ class Watch:
         for process in (root, *root.children(recursive=True)):
             try:
                 with process.oneshot():
-                    sample = Sample(
-                        now, process.memory_full_info().uss / MEBIBYTE, process.num_fds(), process.num_threads()
-                    )
+                    sample = Sample(now, anonymous_mib(process.pid), process.num_fds(), process.num_threads())
                     name = f"{role(process.cmdline())} {process.pid}"
-            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, FileNotFoundError):
                 continue  # it ended between the list and the look
             self.processes.setdefault(name, []).append(sample)
         self.files.append((now, sum(1 for folder in self.temporary for path in folder.rglob("*") if path.is_file())))
+
+
+def anonymous_mib(pid: int) -> float:
+    """Return the anonymous memory of a process, MiB; none of one that has just ended."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) / KIBIBYTES if found else 0.0
 
 
 def role(command: list[str]) -> str:
@@ -67,7 +75,7 @@ def role(command: list[str]) -> str:
     words = " ".join(command)
     if "redis-server" in words:
         return "redis"
-    if "worker.inference.decoder" in words or "guarded" in words:
+    if "worker.inference.decoder" in words or "worker.intake.header_child" in words:
         return "guarded child"
     for name in ("listener", "intake", "worklist", "up"):
         if name in command:

@@ -63,6 +63,7 @@ def test_a_real_process_is_looked_at_and_its_files_are_counted(tmp_path) -> None
         (["python", "-m", "worker.cli", "listener", "--no-intake"], "listener"),
         (["/x/redis-server unixsocket:/r"], "redis"),
         ([sys.executable, "-P", "-m", "worker.inference.decoder", "--socket=5"], "guarded child"),
+        ([sys.executable, "-P", "-m", "worker.intake.header_child", "--socket=5"], "guarded child"),
         ([], "ended"),
     ],
 )

@@ -207,7 +207,7 @@ def test_a_connection_that_is_reset_is_no_traceback(report: Path, caplog: pytest
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST at the close
             connection.close()
 
-        thread = threading.Thread(target=reset)
+        thread = threading.Thread(target=reset, daemon=True)
         thread.start()
         peer = Peer(ae_title="PACS", host="127.0.0.1", port=server.getsockname()[1])
         with pytest.raises(PeerUnreachable, match=f"{peer}/tls$"):

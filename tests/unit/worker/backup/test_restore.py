@@ -40,31 +40,30 @@ from worker.reporting import pacs
 
 
 @pytest.fixture
-def pipeline(database_url: str, tmp_path: Path) -> Iterator[Pipeline]:
+def pipeline(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     """One study reported and delivered, one whose report waits, one leased, one arrival."""
-    yield from _filled(database_url, tmp_path)
+    yield from _filled(database_url, tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Pipeline]:
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     """The same on SQLite, for what has nothing to do with the database."""
-    yield from _filled(f"sqlite:///{tmp_path}/data/firstread.db", tmp_path)
+    yield from _filled(f"sqlite:///{tmp_path}/data/firstread.db", tmp_path, monkeypatch)
 
 
-def _filled(database_url: str, tmp_path: Path) -> Iterator[Pipeline]:
+def _filled(database_url: str, tmp_path: Path, patch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     made = make_pipeline(database_url, tmp_path / "data", destinations=[Peer.parse("PACS@192.0.2.1:104")])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pacs, "deliver", lambda *_, **__: pacs.Delivered(sop_class_uid="1.2", status=0, warning=None))
-        spool_object(made.spool, film(PatientName="山田^太郎", SpecificCharacterSet="ISO_IR 192"))
-        work_off(made)
-        patch.setattr(pacs, "deliver", _away)
-        spool_object(made.spool, film())
-        work_off(made)
-        spool_object(made.spool, film())
-        made.register_arrivals()
-        made.work.claim(WorkKind.INFER, lane=MODEL)
-        spool_object(made.spool, film())
-        yield made
+    patch.setattr(pacs, "deliver", lambda *_, **__: pacs.Delivered(sop_class_uid="1.2", status=0, warning=None))
+    spool_object(made.spool, film(PatientName="山田^太郎", SpecificCharacterSet="ISO_IR 192"))
+    work_off(made)
+    patch.setattr(pacs, "deliver", _away)
+    spool_object(made.spool, film())
+    work_off(made)
+    spool_object(made.spool, film())
+    made.register_arrivals()
+    made.work.claim(WorkKind.INFER, lane=MODEL)
+    spool_object(made.spool, film())
+    yield made
     made.database.dispose()
 
 

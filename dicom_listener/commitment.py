@@ -23,7 +23,7 @@ from dicom_listener.dimse_status import (
     not_writable,
 )
 from dicom_listener.request import Request, shown
-from worker.commitment_message import (
+from worker.commitment.message import (
     ALL_COMMITTED,
     FAILURES_EXIST,
     MAX_BYTES,

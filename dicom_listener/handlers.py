@@ -11,7 +11,7 @@ from dicom_listener.file_meta import encode_head
 from dicom_listener.negotiation import is_storage
 from dicom_listener.reception import Reception
 from dicom_listener.request import Request, shown
-from worker.commitment_message import Kind
+from worker.commitment.message import Kind
 from worker.intake.spool import Spool
 from worker.logs import get_logger
 from worker.metrics import store_seconds

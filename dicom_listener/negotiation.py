@@ -11,7 +11,7 @@ from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from worker.commitment_message import TRANSFER_SYNTAXES
+from worker.commitment.message import TRANSFER_SYNTAXES
 from worker.uids import is_uid
 
 STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."

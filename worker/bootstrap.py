@@ -8,7 +8,7 @@ from celery import Celery
 from models.registry import Registry
 from worker import schema
 from worker.backup.layout import RESTORING
-from worker.commitments import CommitmentPolicy
+from worker.commitment.steps import CommitmentPolicy
 from worker.config import Settings, made_data_dir
 from worker.database import Database
 from worker.errors import SchemaOwed

@@ -3,7 +3,7 @@
 from sqlmodel import Session, select
 
 from worker import metrics
-from worker.commitments import Commitments
+from worker.commitment.steps import Commitments
 from worker.database import Instance, Study, WorkItem, WorkKind
 from worker.errors import LeaseLost
 from worker.inference_commit import InferenceCommit

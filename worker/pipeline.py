@@ -5,7 +5,7 @@
 
 Each step claims what is owed, does it, and commits the result together with what it makes owed next. `sweep` takes back
 what vanished workers held and publishes a hint for all that is due. Nothing here decides by a message: the rows do.
-Storage commitment, which answers for what was stored, goes the same way beside this: `worker.commitments`.
+Storage commitment, which answers for what was stored, goes the same way beside this: `worker.commitment.steps`.
 """
 
 import socket
@@ -24,7 +24,7 @@ from sqlmodel import col, select
 from worker import metrics
 from worker.arrivals import Arrivals
 from worker.audit.log import record
-from worker.commitments import CommitmentPolicy, Commitments
+from worker.commitment.steps import CommitmentPolicy, Commitments
 from worker.config import Credentials, Peer
 from worker.database import Database, Heartbeat, Instance, WorkKind, is_away, utc_now
 from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable

@@ -12,7 +12,7 @@ from tests.conftest import RedisServer
 from tests.support.commitment import SOP_CLASS, SOP_INSTANCE, commitment_peer, information, item
 from tests.support.journeys import films
 from tests.support.stack import Stack, free_port
-from worker.commitment_view import requests_of_peers
+from worker.commitment.view import requests_of_peers
 from worker.database import Database
 
 pytestmark = pytest.mark.peer("storescu")

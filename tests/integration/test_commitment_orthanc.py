@@ -12,8 +12,8 @@ from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.listener_process import ListenerProcess
 from tests.support.objects import film, save
 from tests.support.peers import Orthanc
-from worker.commitment_message import Message
-from worker.commitments import CommitmentPolicy
+from worker.commitment.message import Message
+from worker.commitment.steps import CommitmentPolicy
 from worker.config import Peer
 from worker.database import CommitmentAsked, CommitmentRequest, Delivery, Instance, Report
 from worker.pipeline import Pipeline

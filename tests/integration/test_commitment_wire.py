@@ -26,7 +26,7 @@ from tests.support.commitment import (
     item,
 )
 from tests.support.listener_process import ListenerProcess
-from worker.commitment_message import MAX_BYTES, MAX_REFERENCES, Message, Reference
+from worker.commitment.message import MAX_BYTES, MAX_REFERENCES, Message, Reference
 from worker.config import Peer
 from worker.errors import CommitmentRefused, PeerUnreachable
 from worker.reporting import commitment

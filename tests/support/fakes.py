@@ -9,7 +9,7 @@ import numpy as np
 
 from models.card import Card, Code, Input, Label, TriageStep, Window
 from worker import schema
-from worker.commitments import CommitmentPolicy
+from worker.commitment.steps import CommitmentPolicy
 from worker.config import Credentials, Peer
 from worker.database import Database
 from worker.errors import PixelError

@@ -53,10 +53,10 @@ TRAPS = (
         (
             guard(
                 "stored bytes are read again before anybody is told that they are kept",
-                "worker/commitment_report.py",
+                "worker/commitment/report.py",
                 "all(is_whole(self.spool, name, sha256) for _, name, sha256 in stored)",
                 "True",
-                "tests/unit/worker/test_commitment_report.py::"
+                "tests/unit/worker/commitment/test_report.py::"
                 "test_what_is_stored_is_answered_for_and_what_is_not_says_why",
             ),
         ),

@@ -6,7 +6,7 @@ import typer
 
 from worker import bootstrap
 from worker.commands.output import complain, print_json, print_table, say
-from worker.commitment_view import requests_of_ours, requests_of_peers
+from worker.commitment.view import requests_of_ours, requests_of_peers
 from worker.config import load_settings
 
 

@@ -14,7 +14,7 @@ from pynetdicom import build_context, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 from pynetdicom.status import GENERAL_STATUS, code_to_category
 
-from worker.commitment_message import (
+from worker.commitment.message import (
     ALL_COMMITTED,
     FAILURES_EXIST,
     REQUEST_COMMITMENT,

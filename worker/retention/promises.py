@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import col
 
-from worker.commitment_message import Message
+from worker.commitment.message import Message
 from worker.database import CommitmentRequest, WorkItem, WorkKind, WorkState
 from worker.intake.spool import Spool
 from worker.logs import get_logger

@@ -24,7 +24,7 @@ from dicom_listener.dimse_status import (
 )
 from dicom_listener.request import Request
 from tests.support.commitment import CT, EXPLICIT, SOP_CLASS, SOP_INSTANCE, encoded, information, item
-from worker.commitment_message import MAX_BYTES, Kind, Message
+from worker.commitment.message import MAX_BYTES, Kind, Message
 from worker.intake import spool as spool_module
 from worker.intake.spool import Spool
 

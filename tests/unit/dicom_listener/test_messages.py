@@ -13,7 +13,7 @@ from dicom_listener.handlers import Handlers, Operation
 from dicom_listener.messages import COMMAND_SET_CAP, Messages
 from dicom_listener.request import Request
 from tests.support.raw_store import command_set, element, parse_command_set, pdv, store_request
-from worker.commitment_message import Kind
+from worker.commitment.message import Kind
 from worker.errors import ProtocolError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -19,7 +19,7 @@ from tests.support.objects import film, save, spool_bytes, spool_object
 from worker.cli import main
 from worker.commands.operations import masked
 from worker.commands.up import _say_hello
-from worker.commitment_message import Message, Reference
+from worker.commitment.message import Message, Reference
 from worker.config import Peer, load_settings
 from worker.database import CommitmentAsked, Delivery, Report, utc_now
 from worker.pipeline import Pipeline

@@ -18,7 +18,7 @@ from tests.support.backups import accounted, work_off
 from tests.support.browser import served
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.objects import film, spool_object
-from worker.commitment_message import Message, Reference
+from worker.commitment.message import Message, Reference
 from worker.config import Peer
 from worker.database import (
     AuditEvent,

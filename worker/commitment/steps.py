@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from sqlmodel import Session
 
-from worker.commitment_arrivals import CommitmentArrivals
-from worker.commitment_asking import CommitmentAsking
-from worker.commitment_report import ADDRESS_SECONDS, CommitmentReport
+from worker.commitment.arrivals import CommitmentArrivals
+from worker.commitment.asking import CommitmentAsking
+from worker.commitment.report import ADDRESS_SECONDS, CommitmentReport
 from worker.config import Credentials, Peer
 from worker.database import Database, Delivery, WorkKind, utc_now
 from worker.intake.registration import Record

@@ -13,8 +13,8 @@ from tests.support.backups import accounted
 from tests.support.fakes import make_pipeline
 from tests.support.objects import film, spool_object
 from worker import arrivals
-from worker.commitment_message import Message, Reference
-from worker.commitments import CommitmentPolicy
+from worker.commitment.message import Message, Reference
+from worker.commitment.steps import CommitmentPolicy
 from worker.config import Credentials, Peer
 from worker.database import AuditEvent, CommitmentRequest, Instance, WorkItem, utc_now
 from worker.errors import CommitmentRefused, PeerUnreachable

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select
 
-from worker.commitment_message import Message
+from worker.commitment.message import Message
 from worker.database import (
     CommitmentAsked,
     CommitmentRequest,

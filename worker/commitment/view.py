@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from worker.commitment_message import reason_words
+from worker.commitment.message import reason_words
 from worker.database import CommitmentAsked, CommitmentRequest, CommitmentStatus, Delivery, Report
 from worker.studies import timestamp
 

@@ -10,8 +10,8 @@ from sqlmodel import select
 
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.objects import film, spool_object
-from worker.commitment_message import Message, Reference
-from worker.commitments import CommitmentPolicy
+from worker.commitment.message import Message, Reference
+from worker.commitment.steps import CommitmentPolicy
 from worker.config import Credentials, Peer
 from worker.database import AuditEvent, CommitmentAsked, WorkItem, utc_now
 from worker.errors import CommitmentRefused, PeerUnreachable

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from tests.support.commitment import CT, EXPLICIT, IMPLICIT, encoded, information, item
-from worker.commitment_message import (
+from worker.commitment.message import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_REFERENCES,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from sqlmodel import Session, col, select
 
 from worker import metrics
-from worker.commitment_message import (
+from worker.commitment.message import (
     CLASS_INSTANCE_CONFLICT,
     DUPLICATE_TRANSACTION_UID,
     NO_SUCH_OBJECT_INSTANCE,

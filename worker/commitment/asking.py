@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 from sqlmodel import Session, col, select
 
 from worker import metrics
-from worker.commitment_message import Message, Reference, reason_words
+from worker.commitment.message import Message, Reference, reason_words
 from worker.config import Credentials, Peer
 from worker.database import (
     CommitmentAsked,

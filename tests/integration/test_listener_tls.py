@@ -27,6 +27,7 @@ from tests.support.raw_store import (
     AssociationRejected,
     RawAssociation,
     associate_request,
+    is_open,
     pdv,
     store_request,
 )
@@ -190,10 +191,8 @@ def test_silent_and_slow_peers_hold_nobody_up(listener: ListenerProcess) -> None
         silent = [stack.enter_context(socket.create_connection((listener.host, listener.port))) for _ in range(50)]
         for connection in silent[:10]:
             connection.sendall(b"\x16\x03\x01")  # a handshake that goes no further
-        for _ in range(3):
-            begun = time.monotonic()
-            assert works(listener)
-            assert time.monotonic() - begun < 8, "a handshake that is waited for takes ten seconds"
+        assert works(listener)
+        assert all(map(is_open, silent)), "served only once a handshake had been given up"
 
 
 def test_peers_that_fail_leave_no_descriptor_and_no_thread(listener: ListenerProcess) -> None:

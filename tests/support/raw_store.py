@@ -4,6 +4,7 @@ PDUs are built by hand from PS3.8 9.3, command sets from PS3.7 9.3.1: the data s
 it is cut short, deflated, or no DICOM at all.
 """
 
+import select
 import socket
 import ssl
 import struct
@@ -85,6 +86,11 @@ def store_request(sop_class: str, sop_instance: str, *, message_id: int = 1, dat
         element(0x0800, struct.pack("<H", data_set_type)),
         element(0x1000, uid(sop_instance)),
     )
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the other side of a connection over which it has said nothing still holds it."""
+    return not select.select([connection], [], [], 0)[0]
 
 
 def parse_command_set(encoded: bytes) -> dict[int, bytes]:

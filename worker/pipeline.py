@@ -40,6 +40,7 @@ from worker.intake.spool import Spool
 from worker.intake.stored_bytes import is_whole
 from worker.intake.work import LONGEST_RETRY_SECONDS, Claim, Work
 from worker.logs import get_logger, where
+from worker.patience import Patience
 from worker.report_commit import ReportCommit
 from worker.reporting import pacs, structured_report
 from worker.reporting.gathering import Gathered, gather
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
     from models.classifier import Classifier
 
 log = get_logger(__name__)
-
-PATIENCE_SECONDS = 300.0
-"""How long a result is held while the database is away."""
 
 ALIVE_SECONDS = 5.0
 """How often a worker that takes work says so."""
@@ -121,6 +119,7 @@ class Pipeline:
         self.stopping = stopping
         self._alive_at: dict[str, float] = {}
         self._shown: set[tuple[str, str]] = set()
+        self.patience = Patience(database, work, stopping)
         self.record = partial(record, actor=actor)
         self.results = InferenceCommit(work, self.record, quiet_seconds)
         self.reports = ReportCommit(database, work, self.record, make_private(reports_dir), destinations)
@@ -215,27 +214,14 @@ class Pipeline:
         try:
             outcomes = classify(self._tasks(claims), classifier, reader)
             with metrics.stage_seconds.labels(stage="commit").time():
-                self._patiently(lambda: self.results.commit(claims, outcomes, classifier))
+                self.patience.write(lambda: self.results.commit(claims, outcomes, classifier))
         except Exception as error:
             if is_away(error):
+                self.patience.hand_back(claims)
                 raise
             log.error("batch_failed", work=[claim.id for claim in claims], error=where(error))
             for claim in claims:
                 self.giving_up.failed(claim, f"the batch failed ({where(error)})", final=False)
-
-    def _patiently(self, write: Callable[[], None]) -> None:
-        """Write a result; while the database is away, hold on to it: only a lost lease makes it worthless."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                write()
-            except SQLAlchemyError as error:
-                if not is_away(error) or self.stopping() or time.monotonic() > deadline:
-                    raise
-                log.warning("result_waits", error=str(error).partition("\n")[0][:200])
-                time.sleep(1.0)
-            else:
-                return
 
     def _alive(self, service: str) -> None:
         """Write that a service takes work; the worklist says so when none has for a while."""
@@ -284,7 +270,7 @@ class Pipeline:
                 result = gathered.result(iod=self.report_iod, created_at=claim.created_at, header_of=self._header)
                 dataset = structured_report.build(result)
                 structured_report.write(dataset, part)
-            self._patiently(lambda: self._keep(claim, gathered, dataset, part))
+            self.patience.write(lambda: self._keep(claim, gathered, dataset, part))
         finally:
             part.unlink(missing_ok=True)
 
@@ -339,11 +325,11 @@ class Pipeline:
                 )
         except FirstreadError as error:
             failure = error  # the name of an except clause ends with it
-            self._patiently(lambda: self.reports.not_delivered(claim, report, failure))
+            self.patience.write(lambda: self.reports.not_delivered(claim, report, failure))
             if isinstance(error, PeerUnreachable):
                 raise
             return
-        self._patiently(lambda: self.reports.delivered(claim, report, sent))
+        self.patience.write(lambda: self.reports.delivered(claim, report, sent))
 
     # ---- what goes wrong
 
@@ -355,7 +341,7 @@ class Pipeline:
         (claim,) = claims
         try:
             with self.work.kept(claims):
-                handle(claim)
+                self._handle(claim, handle)
         except PeerUnreachable:
             return Ended.BARRED
         except LeaseLost as error:
@@ -366,8 +352,16 @@ class Pipeline:
             log.error("disk_trouble", work=claim.id, kind=kind, error=str(error))
             self.giving_up.failed(claim, str(error), final=False, costs_attempt=False)
         except Exception as error:
-            if is_away(error):  # nothing can be written of it now; the lease will end
+            if is_away(error):
                 raise
             log.error("work_failed", work=claim.id, kind=kind, error=where(error))
             self.giving_up.failed(claim, f"it failed ({where(error)})", final=False)
         return Ended.HANDLED
+
+    def _handle(self, claim: Claim, handle: Callable[[Claim], None]) -> None:
+        try:
+            handle(claim)
+        except SQLAlchemyError as error:
+            if is_away(error):
+                self.patience.hand_back([claim])
+            raise

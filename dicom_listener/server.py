@@ -36,6 +36,8 @@ UNASSOCIATED = 32
 """Connections beyond the associations: those that negotiate, are rejected, or say nothing."""
 QUIET_SECONDS = 2.0
 """While draining, an association that has been quiet for so long is aborted."""
+LAST_SECONDS = 4.0
+"""What is aborted at the end of a drain gets so long: an aborted peer has two seconds to close before we do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,7 @@ class Listener:
             for association in filter(lambda association: association.opened, associations):
                 if late or association.quiet_seconds > min(QUIET_SECONDS, seconds):
                     association.abort(block=False)
-            if time.monotonic() > deadline + QUIET_SECONDS:
+            if time.monotonic() > deadline + LAST_SECONDS:
                 log.warning("associations_cut_off", count=len(associations))
                 return
             time.sleep(0.05)

@@ -164,7 +164,8 @@ def _judge_reports(verdict: Verdict, study: str, ours: Sequence[Row], rows: Rows
     delivered = Counter(uid for uid, status, _ in rows.deliveries if status == "delivered")
     for _, uid in reports:
         if not delivered[uid]:
-            verdict.wrong.append(f"report {uid}: not delivered, as its row says")
+            said = ", ".join(status for of, status, _ in rows.deliveries if of == uid) or "nothing of a delivery"
+            verdict.wrong.append(f"report {uid}: its row says {said}, not delivered")
 
 
 def _judge_arrivals(verdict: Verdict, study: str, ours: Sequence[Row], rows: Rows, arrivals: Sequence[Arrival]) -> None:

@@ -12,8 +12,8 @@ from worker.database import Database
 from worker.errors import SchemaOwed
 
 
-def test_the_migrations_make_what_the_code_describes(database_url: str) -> None:
-    database = Database(database_url)
+def test_the_migrations_make_what_the_code_describes(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     assert schema.current(database) is None
     assert schema.migrate(database) == (None, schema.newest())
     with database.engine.connect() as connection:
@@ -23,8 +23,8 @@ def test_the_migrations_make_what_the_code_describes(database_url: str) -> None:
     database.dispose()
 
 
-def test_services_make_an_sqlite_schema_and_ask_for_a_postgresql_one(database_url: str) -> None:
-    database = Database(database_url)
+def test_services_make_an_sqlite_schema_and_ask_for_a_postgresql_one(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     if database.is_sqlite:
         schema.ensure(database)
         assert schema.current(database) == schema.newest()

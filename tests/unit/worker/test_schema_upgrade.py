@@ -31,8 +31,8 @@ OLD = sorted(script.revision for script in SCRIPTS if (FIXTURES / f"{script.revi
 
 
 @pytest.fixture
-def database(database_url: str):
-    made = Database(database_url)
+def database(empty_database_url: str):
+    made = Database(empty_database_url)
     yield made
     made.dispose()
 
@@ -65,10 +65,10 @@ def test_every_row_and_value_outlasts_the_upgrade(database: Database, revision: 
 
 @pytest.mark.parametrize("revision", OLD)
 def test_what_was_owed_before_the_upgrade_is_done_after_it(
-    database: Database, database_url: str, revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, empty_database_url: str, revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_back(database, revision)
-    pipeline = make_pipeline(database_url, tmp_path, destinations=[Peer.parse("PACS@192.0.2.1:104")])
+    pipeline = make_pipeline(empty_database_url, tmp_path, destinations=[Peer.parse("PACS@192.0.2.1:104")])
     with pipeline.database.read() as session:
         rows = session.exec(
             select(Instance, Study, Series)
@@ -126,11 +126,13 @@ def _die_while_migrating(url: str, point: str) -> None:
     ("revision", "point"), [(None, "4"), *((revision, point) for revision in OLD for point in ("1", "commit"))]
 )
 def test_a_migration_that_is_killed_leaves_the_old_schema_whole(
-    database: Database, database_url: str, revision: str | None, point: str
+    database: Database, empty_database_url: str, revision: str | None, point: str
 ) -> None:
     before = put_back(database, revision) if revision else {}
     database.dispose()
-    process = multiprocessing.get_context("spawn").Process(target=_die_while_migrating, args=(database_url, point))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_die_while_migrating, args=(empty_database_url, point)
+    )
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

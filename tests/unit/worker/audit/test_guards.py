@@ -80,9 +80,9 @@ def appended_as_the_first_release_did(database: Database) -> None:
 
 
 def test_a_service_of_the_first_release_that_still_runs_fails_and_not_the_new_one(
-    database_url: str, tmp_path: Path
+    empty_database_url: str, tmp_path: Path
 ) -> None:
-    database = Database(database_url)
+    database = Database(empty_database_url)
     with schema.changing(database) as connection:
         schema.upgrade(connection, "0001")
     for _ in range(3):
@@ -97,8 +97,8 @@ def test_a_service_of_the_first_release_that_still_runs_fails_and_not_the_new_on
     database.dispose()
 
 
-def test_a_chain_of_the_first_schema_gets_its_head(database_url: str, tmp_path: Path) -> None:
-    database = Database(database_url)
+def test_a_chain_of_the_first_schema_gets_its_head(empty_database_url: str, tmp_path: Path) -> None:
+    database = Database(empty_database_url)
     config = schema._config()
     with database.engine.begin() as connection:
         config.attributes["connection"] = connection

@@ -72,9 +72,10 @@ def _away(*_: Any, **__: Any) -> pacs.Delivered:
 
 
 @pytest.fixture
-def elsewhere(database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of the other kind."""
-    if database_url.startswith("sqlite"):
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of the other kind than the test's."""
+    named = {"database_url", "empty_database_url"} & set(request.fixturenames)
+    if str(request.getfixturevalue(named.pop())).startswith("sqlite"):
         return str(request.getfixturevalue("postgres_url"))
     return f"sqlite:///{tmp_path}/restored/firstread.db"
 
@@ -126,8 +127,10 @@ def test_it_all_comes_back_in_the_other_database(
     database.dispose()
 
 
-def test_a_backup_of_an_old_schema_is_restored_and_migrated(database_url: str, elsewhere: str, tmp_path: Path) -> None:
-    database = Database(database_url)
+def test_a_backup_of_an_old_schema_is_restored_and_migrated(
+    empty_database_url: str, elsewhere: str, tmp_path: Path
+) -> None:
+    database = Database(empty_database_url)
     before = put_back(database, OLDEST)
     manifest = create.create(database, tmp_path / "data", tmp_path / "backup", release="", models={}, told=Told())
     assert manifest.schema == schema.current(database) == OLDEST
@@ -144,8 +147,8 @@ def test_a_backup_of_an_old_schema_is_restored_and_migrated(database_url: str, e
         one.dispose()
 
 
-def test_a_database_that_was_upgraded_once_comes_back(database_url: str, elsewhere: str, tmp_path: Path) -> None:
-    database = Database(database_url)
+def test_a_database_that_was_upgraded_once_comes_back(empty_database_url: str, elsewhere: str, tmp_path: Path) -> None:
+    database = Database(empty_database_url)
     put_back(database, OLDEST)
     schema.migrate(database)
     create.create(database, tmp_path / "data", tmp_path / "backup", release="", models={}, told=Told())
@@ -211,8 +214,8 @@ def test_only_an_empty_place_is_restored_to(
         restore.restore(f"sqlite:///{inside}/firstread.db", tmp_path, tmp_path / "backup", told=Told())
 
 
-def test_rows_that_a_migration_made_are_brought_to_those_of_the_backup(database_url: str) -> None:
-    database = Database(database_url)
+def test_rows_that_a_migration_made_are_brought_to_those_of_the_backup(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     with database.engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE head (id INTEGER PRIMARY KEY, said TEXT NOT NULL)"))
         connection.execute(sa.text("INSERT INTO head VALUES (1, 'of the migration'), (2, 'same')"))

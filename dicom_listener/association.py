@@ -17,11 +17,12 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_listener.admission import FIXES, Admission, Unwelcome
 from dicom_listener.handlers import Handlers
+from dicom_listener.inflow import MAX_PDU_LENGTH
 from dicom_listener.messages import Messages
 from dicom_listener.negotiation import supported
 from dicom_listener.places import Places
 from dicom_listener.tls import ServerTls
-from dicom_listener.transport import MAX_PDU_LENGTH, ReceivingDul
+from dicom_listener.transport import ReceivingDul
 from worker.errors import HandshakeFailed
 from worker.logs import get_logger, speak_of
 from worker.metrics import associations_refused
@@ -105,7 +106,7 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
 
     def _open(self, connection: socket.socket) -> None:
         """Set up the upper layer on a connection over which both can speak."""
-        self.dul = ReceivingDul(self)
+        self.dul = ReceivingDul(self, connection)
         self.dimse = Messages(self, self._server.handlers)
         self.acse_timeout = self.ae.acse_timeout  # again: they set the timers of the upper layer just made
         self.network_timeout = self.ae.network_timeout

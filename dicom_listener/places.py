@@ -14,7 +14,7 @@ from worker.logs import get_logger
 log = get_logger(__name__)
 
 SLOW_SECONDS = 10.0
-"""An association that has moved less than `transport.PACE_BYTES` in so long may have to give way."""
+"""An association that has moved less than `inflow.PACE_BYTES` in so long may have to give way."""
 CROWDING_SECONDS = 1.0
 """The same, where its address holds at least two places more than the newcomer's."""
 

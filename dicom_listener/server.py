@@ -18,9 +18,9 @@ from dicom_listener.admission import FIXES, Admission
 from dicom_listener.association import ListenerAssociation
 from dicom_listener.file_meta import IMPLEMENTATION_VERSION_NAME
 from dicom_listener.handlers import Handlers
+from dicom_listener.inflow import MAX_PDU_LENGTH
 from dicom_listener.places import Places
 from dicom_listener.tls import ServerTls
-from dicom_listener.transport import MAX_PDU_LENGTH
 from worker.config import Caller
 from worker.errors import StartError
 from worker.intake.spool import Spool

@@ -9,10 +9,11 @@ from dicom_listener.__main__ import DRAIN_SECONDS
 from dicom_listener.associate_request import ITEMS_CAP
 from dicom_listener.association import _FIXES
 from dicom_listener.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_listener.inflow import MAX_PDU_LENGTH, PACE_BYTES
 from dicom_listener.messages import COMMAND_SET_CAP
 from dicom_listener.places import CROWDING_SECONDS, SLOW_SECONDS
 from dicom_listener.server import QUIET_SECONDS, UNASSOCIATED, Timeouts
-from dicom_listener.transport import MAX_PDU_LENGTH, PACE_BYTES, PDU_CAP, REQUEST_CAP
+from dicom_listener.transport import PDU_CAP, REQUEST_CAP
 from worker.config import Settings
 from worker.reporting.association import CONNECT_SECONDS
 from worker.tls import SUITES

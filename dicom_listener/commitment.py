@@ -73,6 +73,8 @@ class Commitment:
         self._request = request
         self._data = bytearray()
         self._refusal = judge_commitment(kind, request, type_id)
+        self._answer = UNEXPECTED
+        self._message: Message | None = None
 
     def write(self, fragment: memoryview) -> None:
         """Keep the fragment; beyond the bound let it go, and what was kept."""
@@ -84,11 +86,15 @@ class Commitment:
 
     def finish(self) -> Answer:
         """Make the message durable and say so, or say why not."""
-        answer = self._refusal or UNEXPECTED
-        message: Message | None = None
+        self._answer = self._refusal or UNEXPECTED
         with self._guarded():
             if self._refusal is None:
-                answer, message = self._taken()
+                self._answer, self._message = self._taken()
+        return self._answer
+
+    def tell(self) -> None:
+        """Log the answer."""
+        answer, message = self._answer, self._message
         facts = {
             "kind": self._kind,
             "association": self._request.association,
@@ -113,7 +119,6 @@ class Commitment:
                 why=answer.comment,
                 fix=answer.fix,
             )
-        return answer
 
     def abandon(self) -> None:
         """Let go of what had arrived: the peer has no answer and sends again."""

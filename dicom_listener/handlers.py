@@ -21,13 +21,16 @@ log = get_logger(__name__)
 
 
 class Operation(Protocol):
-    """A request under way: its data set, if any, is written fragment by fragment, then it is finished."""
+    """A request under way: its data set, if any, is written fragment by fragment, then it is finished, then told of."""
 
     def write(self, fragment: memoryview) -> None:
         """Take the next fragment of the data set."""
 
     def finish(self) -> Answer | None:
         """Return what to answer; None: nothing."""
+
+    def tell(self) -> None:
+        """Log and count what was answered; the answer is on its way, so that the peer does not wait for this."""
 
     def abandon(self) -> None:
         """Let go of what was kept: the association ended before the data set was complete."""
@@ -45,6 +48,9 @@ class Drain:
     def finish(self) -> Answer | None:
         """Return the answer that was decided at the start."""
         return self._answer
+
+    def tell(self) -> None:
+        """There is nothing to tell."""
 
     def abandon(self) -> None:
         """Nothing was kept."""
@@ -96,6 +102,8 @@ class Store:
         self._request = request
         self._started = time.perf_counter()
         self._reception: Reception | None = None
+        self._answer = UNEXPECTED
+        self._seconds = 0.0
         with self._guarded():
             refusal = judge(request)
             head = b"" if refusal else _head(request)
@@ -109,14 +117,26 @@ class Store:
 
     def finish(self) -> Answer:
         """Make the object durable and say so, or say why not."""
-        answer = UNEXPECTED
         with self._guarded():
             if self._reception is not None:
-                answer = self._reception.finish()
-        seconds = time.perf_counter() - self._started
-        store_seconds.observe(seconds)
-        self._tell(answer, seconds)
-        return answer
+                self._answer = self._reception.finish()
+        self._seconds = time.perf_counter() - self._started
+        return self._answer
+
+    def tell(self) -> None:
+        """Log and count the answer, with what it took until it was known."""
+        store_seconds.observe(self._seconds)
+        answer = self._answer
+        facts = {
+            **self._who(),
+            "bytes": self._reception.data_set_bytes if self._reception else 0,
+            "ms": round(1000 * self._seconds, 1),
+        }
+        if answer is ACCEPTED and self._reception is not None:
+            log.info("object_stored", **facts, spool_name=self._reception.name)
+        else:
+            status = f"{answer.status:04X}"
+            log.warning("object_refused", **facts, status=status, why=answer.comment, fix=answer.fix)
 
     def abandon(self) -> None:
         """Remove what had arrived of the object: the association ended before it was complete."""
@@ -142,18 +162,6 @@ class Store:
         reception, self._reception = self._reception, None
         if reception is not None:
             reception.abandon()
-
-    def _tell(self, answer: Answer, seconds: float) -> None:
-        facts = {
-            **self._who(),
-            "bytes": self._reception.data_set_bytes if self._reception else 0,
-            "ms": round(1000 * seconds, 1),
-        }
-        if answer is ACCEPTED and self._reception is not None:
-            log.info("object_stored", **facts, spool_name=self._reception.name)
-        else:
-            status = f"{answer.status:04X}"
-            log.warning("object_refused", **facts, status=status, why=answer.comment, fix=answer.fix)
 
     def _who(self) -> dict[str, str | int]:
         request = self._request

@@ -136,9 +136,11 @@ class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no
     def _finish(self) -> None:
         operation, self._operation = self._operation, None
         command, self._command = self._command, None
-        answer = operation.finish() if operation is not None else None
-        if answer is None or command is None:
+        if operation is None or command is None:
             return
-        echo_instance = command.field in NAMES_INSTANCE and is_uid(command.sop_instance_uid)
-        response = encode_response(command, answer.status, answer.comment, echo_instance=echo_instance)
-        self.dul.send_now(p_data(self._context_id, response, self.maximum_pdu_size or 0))
+        answer = operation.finish()
+        if answer is not None:
+            echo_instance = command.field in NAMES_INSTANCE and is_uid(command.sop_instance_uid)
+            response = encode_response(command, answer.status, answer.comment, echo_instance=echo_instance)
+            self.dul.send_now(p_data(self._context_id, response, self.maximum_pdu_size or 0))
+        operation.tell()

@@ -49,7 +49,9 @@ def answer(spool: Spool, data: bytes, kind: Kind = "request", type_id: int = 1, 
     operation = Commitment(spool, kind, replace(REQUEST, **changes), type_id)
     for start in range(0, len(data), 100_000):
         operation.write(memoryview(data)[start : start + 100_000])
-    return operation.finish()
+    said = operation.finish()
+    operation.tell()
+    return said
 
 
 def left(spool: Spool) -> list[str]:

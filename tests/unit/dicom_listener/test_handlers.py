@@ -80,6 +80,7 @@ def test_every_store_is_timed_and_told(handlers: Handlers) -> None:
             store = handlers.store(request)
             store.write(memoryview(b"data"))
             store.finish()
+            store.tell()
     assert REGISTRY.get_sample_value("firstread_store_seconds_count") == before + 2
     stored_line, refused_line = lines
     assert stored_line["event"] == "object_stored"
@@ -104,6 +105,7 @@ def test_what_nobody_expected_is_a_processing_failure_and_leaves_nothing(
         store = handlers.store(REQUEST)
         store.write(memoryview(b"data"))
         answer = store.finish()
+        store.tell()
     assert answer is UNEXPECTED
     assert answer.status == PROCESSING_FAILURE
     assert [line["event"] for line in lines] == ["store_failed", "object_refused"]

@@ -26,6 +26,8 @@ class Recorded:
         self.request = request
         self.data = b""
         self.ended = ""
+        self.sent_when_told: int | None = None
+        self.wire: Wire | None = None
 
     def write(self, fragment: memoryview) -> None:
         self.data += fragment
@@ -33,6 +35,9 @@ class Recorded:
     def finish(self) -> Answer:
         self.ended = "finished"
         return ACCEPTED
+
+    def tell(self) -> None:
+        self.sent_when_told = None if self.wire is None else len(self.wire.sent)
 
     def abandon(self) -> None:
         self.ended = "abandoned"
@@ -117,6 +122,15 @@ def test_a_message_cut_anywhere_is_the_same_message(
     assert store.request.transfer_syntax_uid == "1.2.840.10008.1.2.1"
     assert wire.statuses() == [0]
     assert not wire.messages.busy
+
+
+def test_the_peer_has_its_answer_before_anything_is_told_of_it() -> None:
+    wire = Wire()
+    wire.receive(pdv(1, 3, store_request(CT, "1.2.3")))
+    (store,) = wire.handlers.stores
+    store.wire = wire
+    wire.receive(pdv(1, 2, b"data"))
+    assert (store.ended, store.sent_when_told) == ("finished", 1)
 
 
 def test_two_messages_in_one_pdu_are_two() -> None:

@@ -18,7 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from worker.files import make_private, sync_directory
+from worker.files import begin_write_out, make_private, sync_directory
+
+WRITE_OUT_BYTES = 2 << 20
+"""So much of an object at a time is on its way to the disk while the rest still comes in."""
 
 PART = ".part"
 DCM = ".dcm"
@@ -50,6 +53,7 @@ class Incoming:
         self._part = directory / f"{self.name}{PART}"
         descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        self._written = self._sent_out = 0
         self._committed = False
 
     def __enter__(self) -> Self:
@@ -68,8 +72,12 @@ class Incoming:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of `data`; OSError (no space, not writable) goes to the caller, who answers A700."""
         view = memoryview(data)
+        self._written += len(view)
         while view:
             view = view[self.file.write(view) :]
+        if self._written - self._sent_out >= WRITE_OUT_BYTES:
+            begin_write_out(self.file.fileno(), self._sent_out, self._written - self._sent_out)
+            self._sent_out = self._written
 
     def commit(self) -> Path:
         """Make the bytes, then the name durable; return the path. Only after this may success be answered."""

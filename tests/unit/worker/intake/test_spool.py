@@ -176,3 +176,18 @@ def test_a_duplicate_is_discarded(spool: Spool) -> None:
     spool.discard(arrival.stem)
     spool.discard(arrival.stem)
     assert spool.arrivals() == []
+
+
+def test_a_large_object_is_on_its_way_to_the_disk_while_it_comes_in(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[tuple[int, int]] = []
+    monkeypatch.setattr(spool_module, "begin_write_out", lambda _file, start, size: parts.append((start, size)))
+    fragment = bytes(300_000)
+    with spool.receive() as incoming:
+        for _ in range(16):
+            incoming.write(fragment)
+        path = incoming.commit()
+    assert path.stat().st_size == 16 * 300_000
+    assert [start for start, _ in parts] == [0, 2_100_000], "each byte once, in order"
+    assert all(size == 2_100_000 for _, size in parts)

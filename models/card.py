@@ -206,6 +206,22 @@ class Metrics(Part):
     bootstrap: Text
 
 
+class Onnx(Part):
+    """The same network as an ONNX file beside the weights, `model.onnx`, and how it was compared with them.
+
+    `difference` is the largest of a probability, from what Keras on TensorFlow gives for the golden image and made-up
+    ones, `inputs` of them. `batch_invariant` says whether every one came out the same to the bit in batches of 1 to 32.
+    """
+
+    sha256: Sha256
+    exporter: Text
+    runtime: Text
+    opset: Annotated[int, Field(ge=1)]
+    difference: Probability
+    inputs: Annotated[int, Field(ge=1)]
+    batch_invariant: bool
+
+
 class Card(Part):
     """The card of a model package, `card.json`.
 
@@ -215,6 +231,7 @@ class Card(Part):
     stack of slices of which many show nothing.
     `window` is the one in which the network is shown a CT that holds Hounsfield units, whatever window its header asks
     for; None: as the header says. It is never applied to pictures, nor to images without Hounsfield units.
+    `weights_sha256` says which model this is; `onnx` is another form of the same, which may come later.
     """
 
     format: Literal[1] = 1
@@ -234,6 +251,7 @@ class Card(Part):
     tolerance: Annotated[float, Field(gt=0, le=0.05)]
     weights_sha256: Sha256
     golden_sha256: Sha256
+    onnx: Onnx | None = None
     default_for: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")], ...] = ()
     intended_use: Text
     not_for: Annotated[tuple[Text, ...], Field(min_length=1)]

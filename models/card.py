@@ -209,11 +209,13 @@ class Metrics(Part):
 class Onnx(Part):
     """The same network as an ONNX file beside the weights, `model.onnx`, and how it was compared with them.
 
-    `difference` is the largest of a probability, from what Keras on TensorFlow gives for the golden image and made-up
-    ones, `inputs` of them. `batch_invariant` says whether every one came out the same to the bit in batches of 1 to 32.
+    `weights_sha256` is that of the weights it was made of. `difference` is the largest of a probability, from what
+    Keras on TensorFlow gives for the golden image and made-up ones, `inputs` of them. `batch_invariant` says whether
+    every one came out the same to the bit in batches of 1 to 32.
     """
 
     sha256: Sha256
+    weights_sha256: Sha256
     exporter: Text
     runtime: Text
     opset: Annotated[int, Field(ge=1)]
@@ -291,6 +293,12 @@ class Card(Part):
             raise ValueError("a softmax over one label is always 1; use sigmoid")
         if self.output == "binary" and [label.finding for label in self.labels] != [False, True]:
             raise ValueError("a binary network has two labels: first what is no finding, then the finding")
+        return self
+
+    @model_validator(mode="after")
+    def _onnx_of_these_weights(self) -> Self:
+        if self.onnx is not None and self.onnx.weights_sha256 != self.weights_sha256:
+            raise ValueError("the ONNX file was made of other weights; leave it out, and convert the package again")
         return self
 
     @property

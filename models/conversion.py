@@ -78,7 +78,13 @@ def convert(
         "batch_invariant": invariant,
     }
     made_with = ", ".join(f"{name} {version(name)}" for name in ("tf2onnx", "keras"))
-    found = known or Onnx(sha256=hashlib.sha256(content).hexdigest(), exporter=made_with, opset=OPSET, **measured)
+    found = known or Onnx(
+        sha256=hashlib.sha256(content).hexdigest(),
+        weights_sha256=package.card.weights_sha256,
+        exporter=made_with,
+        opset=OPSET,
+        **measured,
+    )
     card = package.card.model_copy(update={"onnx": found.model_copy(update=measured)})
     try:
         if known is None:

@@ -22,6 +22,7 @@ def test_the_file_lies_beside_the_weights_and_the_card_names_it(make_package: Ma
     found = after.card.onnx
     assert found is not None
     assert found.sha256 == sha256_of(after.onnx)
+    assert found.weights_sha256 == after.card.weights_sha256
     assert found.exporter.startswith("tf2onnx ")
     assert "keras" in found.exporter
     assert found.runtime.startswith("onnxruntime ")

@@ -14,8 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlmodel import select
 
-from models.card import Onnx
-from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
+from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline, with_onnx
 from tests.support.objects import film, spool_object
 from worker import pipeline as module
 from worker.config import Peer
@@ -322,10 +321,9 @@ def test_weights_that_changed_under_a_version_cost_no_instance_an_attempt(pipeli
     assert (item.state, item.attempts) == (WorkState.OWED, 0)
 
 
-def with_onnx(sha256: str) -> FakeClassifier:
-    found = Onnx(sha256=sha256, exporter="e", runtime="r", opset=17, difference=0, inputs=9, batch_invariant=True)
+def converted(sha256: str) -> FakeClassifier:
     classifier = FakeClassifier()
-    classifier.card = classifier.card.model_copy(update={"onnx": found})
+    classifier.card = with_onnx(classifier.card, sha256)
     return classifier
 
 
@@ -334,7 +332,7 @@ def test_an_onnx_file_makes_no_other_model_and_another_one_does(pipeline: Pipeli
     spool_object(pipeline.spool, bright())
     infer(pipeline)
     spool_object(pipeline.spool, bright())
-    infer(pipeline, with_onnx("d" * 64))
+    infer(pipeline, converted("d" * 64))
     (version,) = rows(pipeline, ModelVersion)
     assert (version.weights_sha256, version.card["onnx"]["sha256"]) == ("a" * 64, "d" * 64)
     assert len(rows(pipeline, Prediction)) == 2
@@ -342,7 +340,7 @@ def test_an_onnx_file_makes_no_other_model_and_another_one_does(pipeline: Pipeli
     infer(pipeline)  # without the file: the same weights
     pipeline.register_arrivals()
     with pytest.raises(PackageError, match="ONNX file is not the one"):
-        pipeline.infer(MODEL, with_onnx("e" * 64), FakeReader())  # type: ignore[arg-type]
+        pipeline.infer(MODEL, converted("e" * 64), FakeReader())  # type: ignore[arg-type]
     assert len(rows(pipeline, ModelVersion)) == 1
     assert rows(pipeline, ModelVersion)[0].card["onnx"]["sha256"] == "d" * 64
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from models import preprocessing
-from models.card import Onnx
 from models.errors import NotInstalledError
-from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
+from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline, with_onnx
 from tests.support.objects import film, spool_object
 from tests.support.tampering import execute, unguarded
 from worker import inference_commit
@@ -173,10 +172,7 @@ class FakeOnnxClassifier(FakeClassifier):
 
     def __init__(self, off: float = 0.0, sha256: str = "d" * 64) -> None:
         super().__init__()
-        onnx = Onnx(
-            sha256=sha256, exporter="e", runtime="r", opset=17, difference=1e-7, inputs=9, batch_invariant=True
-        )  # fmt: skip
-        self.card = self.card.model_copy(update={"onnx": onnx})
+        self.card = with_onnx(self.card, sha256)
         self.off = np.float32(off)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:

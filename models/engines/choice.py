@@ -104,13 +104,18 @@ def gpus(devices: Path = Path("/dev")) -> tuple[str, ...]:
     return tuple(listed[:end])
 
 
-def sees_gpu() -> bool:
-    """Whether TensorFlow would compute on a GPU; it is asked only where there is one and it was built for it."""
+def usable_gpus() -> tuple[str, ...]:
+    """Return the devices that TensorFlow may compute on; none where it was built for processors alone."""
     try:
         version("tensorflow")
     except PackageNotFoundError:  # tensorflow-cpu
-        return False
-    if not gpus():
+        return ()
+    return gpus()
+
+
+def sees_gpu() -> bool:
+    """Whether TensorFlow would compute on a GPU; it is asked only where there is one and it was built for it."""
+    if not usable_gpus():
         return False
     from models.backend import load_backend
 

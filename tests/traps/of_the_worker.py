@@ -230,6 +230,27 @@ TRAPS = (
                 "\n\n",
                 "tests/unit/models/test_archive.py::test_anything_else_is_named",
             ),
+            guard(
+                "what ONNX Runtime opens was hashed",
+                "models/engines/onnx.py",
+                "        if found != card.onnx.sha256:\n",
+                "        if not found:\n",
+                "tests/unit/models/engines/test_onnx.py::test_a_changed_file_is_never_opened",
+            ),
+            guard(
+                "only the standard's operators are run",
+                "models/engines/onnx_file.py",
+                "        if node.domain not in STANDARD:\n",
+                "        if node.domain is None:\n",
+                "tests/unit/models/engines/test_onnx_file.py::test_anything_else_is_refused",
+            ),
+            guard(
+                "no weight lies in another file",
+                "models/engines/onnx_file.py",
+                "        if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:\n",
+                "        if tensor is None:\n",
+                "tests/unit/models/engines/test_onnx_file.py::test_anything_else_is_refused",
+            ),
         ),
     ),
 )

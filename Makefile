@@ -29,7 +29,7 @@ env: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "firstread needs Python 3.11 or 3.12: none on PATH; say make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "firstread needs Python 3.11 or 3.12, this is " + sys.version)'
-	@echo "making the environment in $(VENV): about 2.3 GB, a few minutes"
+	@echo "making the environment in $(VENV): about 2.4 GB, a few minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -73,7 +73,7 @@ fuzz: env
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --extra cpu --extra postgres --group dev pyproject.toml --output-file requirements.lock
+	  --extra cpu --extra onnx --extra postgres --group dev pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

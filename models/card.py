@@ -206,6 +206,24 @@ class Metrics(Part):
     bootstrap: Text
 
 
+class Onnx(Part):
+    """The same network as an ONNX file beside the weights, `model.onnx`, and how it was compared with them.
+
+    `weights_sha256` is that of the weights it was made of. `difference` is the largest of a probability, from what
+    Keras on TensorFlow gives for the golden image and made-up ones, `inputs` of them. `batch_invariant` says whether
+    every one came out the same to the bit in batches of 1 to 32.
+    """
+
+    sha256: Sha256
+    weights_sha256: Sha256
+    exporter: Text
+    runtime: Text
+    opset: Annotated[int, Field(ge=1)]
+    difference: Probability
+    inputs: Annotated[int, Field(ge=1)]
+    batch_invariant: bool
+
+
 class Card(Part):
     """The card of a model package, `card.json`.
 
@@ -215,6 +233,7 @@ class Card(Part):
     stack of slices of which many show nothing.
     `window` is the one in which the network is shown a CT that holds Hounsfield units, whatever window its header asks
     for; None: as the header says. It is never applied to pictures, nor to images without Hounsfield units.
+    `weights_sha256` says which model this is; `onnx` is another form of the same, which may come later.
     """
 
     format: Literal[1] = 1
@@ -234,6 +253,7 @@ class Card(Part):
     tolerance: Annotated[float, Field(gt=0, le=0.05)]
     weights_sha256: Sha256
     golden_sha256: Sha256
+    onnx: Onnx | None = None
     default_for: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")], ...] = ()
     intended_use: Text
     not_for: Annotated[tuple[Text, ...], Field(min_length=1)]
@@ -273,6 +293,12 @@ class Card(Part):
             raise ValueError("a softmax over one label is always 1; use sigmoid")
         if self.output == "binary" and [label.finding for label in self.labels] != [False, True]:
             raise ValueError("a binary network has two labels: first what is no finding, then the finding")
+        return self
+
+    @model_validator(mode="after")
+    def _onnx_of_these_weights(self) -> Self:
+        if self.onnx is not None and self.onnx.weights_sha256 != self.weights_sha256:
+            raise ValueError("the ONNX file was made of other weights; leave it out, and convert the package again")
         return self
 
     @property

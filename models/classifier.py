@@ -1,23 +1,21 @@
 """A verified package in, probabilities out."""
 
-import threading
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from models.archive import check_archive
-from models.backend import load_backend
 from models.card import Card
+from models.engines.choice import choose
+from models.engines.engine import Engine
 from models.errors import ImageError, ModelError, PackageError
 from models.golden import load_golden
 from models.preprocessing import FloatArray, prepare
 from models.registry import Package
+from models.temperature import calibrated
 
-BUCKETS = (1, 2, 4, 8, 16, 32)
-"""Batch sizes that are computed; a batch in between is padded to the next one, so that nothing is ever retraced."""
-
-ENGINES = ("auto", "keras")
+MAX_BATCH = 32
+"""No engine is given more images at once."""
 
 
 @dataclass(frozen=True)
@@ -40,64 +38,81 @@ class Classifier:
 
     Make one with `Classifier.load`. It belongs to one process (CUDA does not survive a fork) and may be used by
     several threads of it.
+
+    Parameters
+    ----------
+    package
+        Whose card says what goes in, and what what comes out means.
+    engine
+        Computes its network.
     """
 
-    def __init__(self, package: Package, model: Any) -> None:
-        _, tf = load_backend()
+    def __init__(self, package: Package, engine: Engine) -> None:
         self.package = package
         self.card: Card = package.card
-        self.network = model
-        self.engine = "keras"
-        self.max_batch = BUCKETS[-1]
-        gpus = tf.config.list_logical_devices("GPU")
-        self.device = "gpu" if gpus else "cpu"
-        self._functions = {bucket: _compiled(tf, model, self.card, bucket) for bucket in BUCKETS}
-        self._concrete: dict[int, Any] = {}
-        self._tracing = threading.Lock()
+        self.max_batch = MAX_BATCH
+        self._engine = engine
 
     @classmethod
-    def load(cls, package: Package, *, engine: str = "auto") -> Self:
+    def load(cls, package: Package, *, engine: str = "auto", threads: int = 1) -> Self:
         """Check a package's files, then load its network.
 
-        The SHA-256 of the weights is compared with the card, and the archive is searched for anything but plain
-        layers, before Keras opens it.
+        The SHA-256 of every file is compared with the card, and what holds the network is searched for anything but
+        plain layers, before an engine opens it.
 
         Parameters
         ----------
         package
             From a `Registry`.
         engine
-            `auto` or `keras`.
+            `auto`, `keras` or `onnx`; see `models.engines.choice`.
+        threads
+            Of ONNX Runtime; TensorFlow has one a core.
 
         Raises
         ------
         PackageError
-            If a file is not the card's, the archive holds what it may not, or the network's shape is not the card's.
+            If a file is not the card's, holds what it may not, or the network's shape is not the card's.
         ModelError
             If the engine is unknown or its libraries are missing.
         """
-        if engine not in ENGINES:
-            raise ModelError(f"engine {engine!r} is not here; there are: {', '.join(ENGINES)}")
+        chosen = choose(package, engine).engine
         package.verify_files()
-        check_archive(package.weights)
-        keras, _ = load_backend()
-        try:
-            model = keras.models.load_model(package.weights, compile=False, safe_mode=True)
-        except (ValueError, TypeError, OSError, KeyError) as error:  # what Keras raises on what is no network
-            raise PackageError(f"{package.weights}: Keras cannot load it: {error}") from None
-        card = package.card
-        takes, gives = (None, card.input.rows, card.input.columns, card.input.channels), (None, card.units)
-        taken, given = (getattr(model, side, "anything") for side in ("input_shape", "output_shape"))
-        if taken != takes:  # a Sequential without an Input has no shape at all
-            raise PackageError(f"{package.weights}: the network takes {taken}, the card's field input says {takes}")
-        if given != gives:
-            raise PackageError(
-                f"{package.weights}: the network gives {given}, the card's fields output and labels say {gives}"
-            )
-        return cls(package, model)
+        if chosen == "onnx":
+            from models.engines.onnx import OnnxEngine
+
+            return cls(package, OnnxEngine.load(package, threads=threads))
+        from models.engines.keras import KerasEngine
+
+        return cls(package, KerasEngine.load(package))
+
+    @property
+    def engine(self) -> str:
+        """Name of what computes: `keras` or `onnx`."""
+        return self._engine.name
+
+    @property
+    def device(self) -> str:
+        """Where: `cpu` or `gpu`."""
+        return self._engine.device
+
+    @property
+    def network(self) -> Any:
+        """The keras.Model.
+
+        Raises
+        ------
+        ModelError
+            If another engine computes.
+        """
+        from models.engines.keras import KerasEngine
+
+        if not isinstance(self._engine, KerasEngine):
+            raise ModelError(f"{self.card.identifier} runs on {self.engine} here; only Keras lets one look inside")
+        return self._engine.network
 
     def warm_up(self) -> Replay:
-        """Compute every batch size once and replay the golden pair, so that the first film does not wait.
+        """Compute every bucket once and replay the golden pair, so that the first film does not wait.
 
         Raises
         ------
@@ -105,7 +120,7 @@ class Classifier:
             If the golden image gives other probabilities than when it was packed.
         """
         shape = self.card.input
-        for bucket in BUCKETS:
+        for bucket in self._engine.buckets:
             self.probabilities(np.zeros((bucket, shape.rows, shape.columns, shape.channels), np.float32))
         replay = self.replay()
         if not replay.passed:
@@ -157,8 +172,8 @@ class Classifier:
         Returns
         -------
         FloatArray
-            float32 (N, L), labels in the card's order. The same input gives the same row within a few 1e-5 whatever it
-            shares a batch with: TensorFlow computes batches of different sizes in different orders.
+            float32 (N, L), labels in the card's order. Whatever an input shares a batch with, it gives the same row:
+            within a few 1e-5 by Keras, to the bit by ONNX Runtime where the card says that it was verified.
 
         Raises
         ------
@@ -168,7 +183,8 @@ class Classifier:
             If the network gives a probability that is none.
         """
         batch = self.checked(batch)
-        pieces = [self._bucket(batch[start : start + self.max_batch]) for start in range(0, len(batch), self.max_batch)]
+        starts = range(0, len(batch), self.max_batch)
+        pieces = [self._computed(batch[start : start + self.max_batch]) for start in starts]
         result = np.concatenate(pieces) if pieces else np.empty((0, len(self.card.labels)), np.float32)
         if not np.isfinite(result).all():
             raise PackageError(f"{self.card.identifier} gave a probability that is not a number")
@@ -192,53 +208,16 @@ class Classifier:
             raise ImageError("the batch holds values that are not finite (NaN or infinity)")
         return batch
 
-    def _bucket(self, piece: FloatArray) -> FloatArray:
-        _, tf = load_backend()
-        size = next(bucket for bucket in BUCKETS if bucket >= len(piece))
+    def _computed(self, piece: FloatArray) -> FloatArray:
+        """Ask the engine, in a batch padded to the next bucket where it has any, and apply the card's temperature."""
+        buckets = self._engine.buckets
+        size = next((bucket for bucket in buckets if bucket >= len(piece)), len(piece))
         padded = piece
         if size != len(piece):
             padded = np.zeros((size, *piece.shape[1:]), np.float32)
             padded[: len(piece)] = piece
-        result: FloatArray = self._concrete_function(size)(tf.constant(padded)).numpy()
-        return result[: len(piece)]
-
-    def _concrete_function(self, size: int) -> Any:
-        """Trace a batch size when it is first asked for, once, whichever thread asks."""
-        with self._tracing:
-            if size not in self._concrete:
-                self._concrete[size] = self._functions[size].get_concrete_function()
-            return self._concrete[size]
-
-    def traces(self) -> int:
-        """How often TensorFlow has traced the network: at most once a bucket, however batches vary."""
-        return sum(function.experimental_get_tracing_count() for function in self._functions.values())
-
-
-def _compiled(tf: Any, model: Any, card: Card, bucket: int) -> Any:
-    """One `tf.function` of fixed input signature for a batch size."""
-    shape = (bucket, card.input.rows, card.input.columns, card.input.channels)
-
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])  # type: ignore[untyped-decorator]
-    def step(batch: Any) -> Any:
-        return _tempered(tf, model(batch, training=False), card)
-
-    return step
-
-
-def _tempered(tf: Any, probabilities: Any, card: Card) -> Any:
-    """Apply the card's temperature (C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
-
-    The logits are taken back from the probabilities: up to a constant, which the softmax drops, they are the logarithm.
-    """
-    if card.output == "binary":
-        probabilities = tf.concat([1.0 - probabilities, probabilities], axis=-1)  # which is a softmax over the two
-    if card.temperature == 1.0:
-        return probabilities
-    tiny = 1e-12  # added, not clipped to: clipping would turn NaN into a probability
-    logarithm = tf.math.log(probabilities + tiny)
-    if card.output in {"softmax", "binary"}:
-        return tf.nn.softmax(logarithm / card.temperature)
-    return tf.math.sigmoid((logarithm - tf.math.log(1.0 - probabilities + tiny)) / card.temperature)
+        given = self._engine.outputs(padded)[: len(piece)]
+        return calibrated(given, self.card.temperature, self.card.output)
 
 
 def _shown(probabilities: dict[str, float]) -> str:

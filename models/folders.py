@@ -4,7 +4,7 @@ from pathlib import Path
 
 from models.card import NAME, load_card
 from models.errors import NotInstalledError, PackageError
-from models.registry import CARD, FILES, Package, Registry, need_files
+from models.registry import CARD, FILES, Package, Registry, files_of, need_files
 
 LEVELS = ("*", "*/*")
 """Below a folder a package is looked for where `models train --out` puts it: `<name>/<version>/`, or `<version>/`."""
@@ -58,7 +58,9 @@ def find_package(registry: Registry, spec: str) -> Package:
     if folder.is_dir() and not (named and _installed(registry, spec)):
         path = package_folder(folder)
         need_files(path)
-        return Package(path, load_card(path / CARD))
+        card = load_card(path / CARD)
+        need_files(path, files_of(card))
+        return Package(path, card)
     try:
         return registry.find(spec)
     except NotInstalledError as error:

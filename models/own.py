@@ -12,6 +12,7 @@ from models.archive import check_archive
 from models.backend import load_backend
 from models.card import MAX_CARD_BYTES, Card, parse_card
 from models.classifier import Classifier
+from models.engines.keras import KerasEngine
 from models.errors import PackageError
 from models.golden import phantom_for, save_golden
 from models.preprocessing import FloatArray
@@ -73,13 +74,13 @@ def pack_network(network: Path, card_file: Path, out: Path) -> Package:
         unknown = np.zeros(len(card.labels), np.float32)
         save_golden(folder / GOLDEN, image, unknown)  # the network has to be loaded before it can be asked
         staged = _written(given, card_file, folder)
-        classifier = Classifier.load(staged)
+        classifier = Classifier.load(staged, engine="keras")
         prepared = classifier.prepare(image.astype(np.float32))
         _need_probabilities(classifier, prepared)
         save_golden(folder / GOLDEN, image, classifier.probabilities(prepared[np.newaxis])[0])
         staged = _written(given, card_file, folder)
         _need_hashes(given, card_file, staged.card)
-        Classifier(staged, classifier.network).warm_up()
+        Classifier(staged, KerasEngine(classifier.network)).warm_up()
     except PackageError as error:
         discard_staged(staged)
         raise PackageError(str(error).replace(str(folder / WEIGHTS), str(network))) from None

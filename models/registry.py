@@ -1,6 +1,7 @@
 """Which classifiers there are: the shipped packages, and those a hospital keeps beside them.
 
-A package is a folder `<name>/<version>/` with `model.keras`, `card.json`, `golden.npz` and, for people, `evaluation/`.
+A package is a folder `<name>/<version>/` with `model.keras`, `card.json`, `golden.npz`, where the card names
+one `model.onnx`, and, for people, `evaluation/`.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ SHIPPED = Path(__file__).parent / "packages"
 """Packages that come with the distribution."""
 
 WEIGHTS = "model.keras"
+ONNX = "model.onnx"
 CARD = "card.json"
 GOLDEN = "golden.npz"
 FILES = (WEIGHTS, CARD, GOLDEN)
@@ -45,19 +47,27 @@ class Package:
         return self.path / WEIGHTS
 
     @property
+    def onnx(self) -> Path:
+        """The same network for ONNX Runtime; there where the card says so."""
+        return self.path / ONNX
+
+    @property
     def golden(self) -> Path:
         """The image and the probabilities that the network must give for it."""
         return self.path / GOLDEN
 
     def verify_files(self) -> None:
-        """Compare the SHA-256 of weights and golden pair with the card's.
+        """Compare the SHA-256 of each file that the card names with the card's.
 
         Raises
         ------
         PackageError
             If a file is missing or is not the one of the card.
         """
-        for path, expected in ((self.weights, self.card.weights_sha256), (self.golden, self.card.golden_sha256)):
+        named = [(self.weights, self.card.weights_sha256), (self.golden, self.card.golden_sha256)]
+        if self.card.onnx is not None:
+            named.append((self.onnx, self.card.onnx.sha256))
+        for path, expected in named:
             found = sha256_of(path)
             if found != expected:
                 raise PackageError(
@@ -183,11 +193,16 @@ def read_package(path: Path, *, shipped: bool = False) -> Package:
     card = load_card(path / CARD)
     if (card.name, card.version) != (name, version):
         raise PackageError(f"{path}: the card is that of {card.identifier}")
-    need_files(path)
+    need_files(path, files_of(card))
     return Package(path, card, shipped)
 
 
-def need_files(path: Path) -> None:
+def files_of(card: Card) -> tuple[str, ...]:
+    """Return the names of the files of a package with this card."""
+    return FILES if card.onnx is None else (*FILES, ONNX)
+
+
+def need_files(path: Path, files: Iterable[str] = FILES) -> None:
     """Raise unless each file of a package is there and plain.
 
     Raises
@@ -195,7 +210,7 @@ def need_files(path: Path) -> None:
     PackageError
         Naming the one that is not.
     """
-    for file in FILES:
+    for file in files:
         try:
             mode = (path / file).lstat().st_mode
         except OSError:
@@ -218,8 +233,9 @@ def stage_package(source: Path, models_dir: Path) -> Package:
         raise PackageError(f"{source}: there is no such folder; a package is a folder with {', '.join(FILES)}")
     need_files(source)
     card = load_card(source / CARD)
+    need_files(source, files_of(card))
     staging = staging_folder(models_dir, card)
-    for file in FILES:
+    for file in files_of(card):
         shutil.copyfile(source / file, staging / file, follow_symlinks=False)
     evaluation = source / "evaluation"
     if evaluation.is_dir() and not evaluation.is_symlink():

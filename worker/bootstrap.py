@@ -5,6 +5,8 @@ from pathlib import Path
 
 from celery import Celery
 
+from models.engines.choice import choose, usable_gpus
+from models.errors import ModelError
 from models.registry import Registry
 from worker import schema
 from worker.backup.layout import RESTORING
@@ -17,6 +19,8 @@ from worker.intake.spool import Spool
 from worker.intake.work import Work
 from worker.pipeline import Pipeline
 from worker.retention.removal import Retention
+from worker.supervision.plan import default_services
+from worker.supervision.service import Service
 from worker.wakeups import Wakeups
 
 
@@ -63,6 +67,23 @@ def model_registry(settings: Settings) -> Registry:
 def model_names(settings: Settings) -> list[str]:
     """Return the names of the installed models."""
     return sorted({package.card.name for package in model_registry(settings).packages()})
+
+
+def planned_services(settings: Settings) -> tuple[Service, ...]:
+    """Return the services of `up`: of inference workers as many as engines, processors and GPUs ask for."""
+    devices = usable_gpus()
+    engines: set[str] = set()
+    for package in [] if devices else model_registry(settings).packages():
+        try:
+            engines.add(choose(package, settings.engine).engine)
+        except ModelError:  # the worker says so, and serves the others
+            continue
+    return default_services(
+        model_names(settings),
+        workers=settings.inference_workers,
+        single_threaded=engines == {"onnx"} and settings.engine_threads == 1,
+        devices=devices,
+    )
 
 
 def model_router(settings: Settings) -> Router:

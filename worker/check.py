@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from kombu import Connection
 
+from models.engines.choice import choose
 from models.errors import ModelError
 from worker import bootstrap, schema, tls
 from worker.accounts import users
@@ -186,7 +187,7 @@ def check_broker(settings: Settings) -> Finding:
 
 
 def check_models(settings: Settings) -> Iterator[Finding]:
-    """Verify the digests of every installed package."""
+    """Verify the digests of every installed package, and say which engine it runs on."""
     packages = bootstrap.model_registry(settings).packages()
     if not packages:
         yield Finding("models", False, "none installed", "`firstread models add PATH`")
@@ -195,8 +196,14 @@ def check_models(settings: Settings) -> Iterator[Finding]:
             package.verify_files()
         except ModelError as error:
             yield Finding(f"model {package.card.identifier}", False, str(error), "install the package again")
+            continue
+        try:
+            choice = choose(package, settings.engine)
+        except ModelError as error:
+            yield Finding(f"model {package.card.identifier}", False, str(error), "mend FIRSTREAD_ENGINE")
         else:
-            yield Finding(f"model {package.card.identifier}", True, "weights and golden pair as the card says")
+            shown = f"its files are as the card says; runs on {choice.engine}: {choice.why}"
+            yield Finding(f"model {package.card.identifier}", True, shown)
 
 
 def check_routes(settings: Settings) -> Finding:

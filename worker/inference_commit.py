@@ -126,7 +126,7 @@ class InferenceCommit:
             "decode_seconds": outcome.decode_seconds,
             "inference_seconds": outcome.inference_seconds,
             "created_at": utc_now(),
-            "environment": environment(card),
+            "environment": environment(card, classifier.engine),
         }
         if prediction is None:
             prediction = Prediction(**values)
@@ -215,7 +215,7 @@ class InferenceCommit:
         Raises
         ------
         PackageError
-            When other weights have classified under this name and version before.
+            When other weights, or another ONNX file, have classified under this name and version before.
         """
         version = session.exec(
             select(ModelVersion).where(ModelVersion.name == card.name, ModelVersion.version == card.version)
@@ -234,7 +234,22 @@ class InferenceCommit:
                 f"{card.identifier}: its weights are not those that classified under this version before; "
                 "give the package a new version"
             )
+        if card.onnx is not None:
+            _same_onnx(version, card)
         return version
+
+
+def _same_onnx(version: ModelVersion, card: "Card") -> None:
+    """Note a package's ONNX file when it has first gained one; from then on it is that one."""
+    now = card.model_dump(mode="json")["onnx"]
+    before = version.card.get("onnx")
+    if before is None:
+        version.card = {**version.card, "onnx": now}
+    elif before["sha256"] != now["sha256"]:
+        raise PackageError(
+            f"{card.identifier}: its ONNX file is not the one that this version came with before; put that back, or "
+            "give the package a new version"
+        )
 
 
 def _count(outcomes: Sequence[Outcome], classifier: "Classifier") -> None:

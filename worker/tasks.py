@@ -59,7 +59,8 @@ class Runtime:
             if model not in self._classifiers:
                 from models.classifier import Classifier
 
-                classifier = Classifier.load(bootstrap.model_registry(settings).find(model), engine=settings.engine)
+                package = bootstrap.model_registry(settings).find(model)
+                classifier = Classifier.load(package, engine=settings.engine, threads=settings.engine_threads)
                 classifier.warm_up()
                 self._classifiers[model] = classifier
                 log.info("model_ready", model=model, engine=classifier.engine, device=classifier.device)

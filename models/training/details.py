@@ -7,7 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from models.card import Card, Interval, Part
-from models.training.calibrate import threshold_for_sensitivity, untempered
+from models.temperature import untempered
+from models.training.calibrate import threshold_for_sensitivity
 from models.training.curves import LabelCurves, label_curves
 from models.training.evaluate import BOOTSTRAP_ROUNDS, Scored, by_age_group, by_source, confusion_of, told_apart
 from models.training.figures import BINS, Array, Sample, interval, patient_weights

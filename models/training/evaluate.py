@@ -16,7 +16,7 @@ from models.card import Calibration, Card, Group, LabelMetrics, Metrics, Right
 from models.classifier import Classifier
 from models.errors import DataError, ImageError
 from models.preprocessing import FloatArray, load_picture
-from models.training.calibrate import untempered
+from models.temperature import untempered
 from models.training.dataset import Dataset, Film, ReadImage, Split
 from models.training.figures import BINS, Sample, interval, patient_weights
 

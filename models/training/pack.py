@@ -16,7 +16,8 @@ from models.classifier import Classifier
 from models.golden import phantom_for, save_golden
 from models.preprocessing import load_picture, prepare
 from models.registry import CARD, GOLDEN, WEIGHTS, Package, read_package, sha256_of
-from models.training.calibrate import fit_temperature, tempered, threshold_for_sensitivity
+from models.temperature import tempered
+from models.training.calibrate import fit_temperature, threshold_for_sensitivity
 from models.training.dataset import SPLITS, Dataset, ReadImage
 from models.training.evaluate import BOOTSTRAP_ROUNDS, measure, score
 from models.training.feed import prepared_films
@@ -115,7 +116,7 @@ def pack(
         training=_training(recipe, dataset, fit, hyper_parameters, seed, provenance),
     )
     (folder / CARD).write_text(card.to_json(), encoding="utf-8")
-    classifier = Classifier.load(read_package(folder))
+    classifier = Classifier.load(read_package(folder), engine="keras")
     classifier.warm_up()
     scored = score(classifier, dataset, "test", read=read, threads=threads, watch=watch)
     metrics = measure(card, scored, split="test", rounds=rounds)

@@ -145,7 +145,7 @@ from models.classifier import Classifier
 from models.golden import golden_image
 from models.registry import read_package
 package = read_package(Path(sys.argv[1]).resolve())
-classifier = Classifier.load(package)
+classifier = Classifier.load(package, engine="keras")
 film = np.kron(golden_image(), np.ones((4, 4))).astype(np.float32)
 classifier.probabilities(classifier.prepare(film)[np.newaxis])
 spent = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.card import Card, Code, Input, Label, TriageStep, Window
+from models.card import Card, Code, Input, Label, Onnx, TriageStep, Window
 from worker import schema
 from worker.commitment.steps import CommitmentPolicy
 from worker.config import Credentials, Peer
@@ -59,6 +59,13 @@ def card(name: str = "chest_xray_triage", version: str = "1.0.0") -> Card:
         intended_use="tests",
         not_for=("patients",),
     )
+
+
+def with_onnx(card: Card, sha256: str = "d" * 64) -> Card:
+    """The same card, of a package that has an ONNX file."""
+    values = {"exporter": "made up", "runtime": "none", "opset": 17, "difference": 1e-7, "inputs": 9}
+    found = Onnx(sha256=sha256, weights_sha256=card.weights_sha256, batch_invariant=True, **values)
+    return card.model_copy(update={"onnx": found})
 
 
 def ct_card() -> Card:

@@ -176,10 +176,11 @@ TRAPS = (
             guard(
                 "batches are padded to a few sizes, each traced once",
                 "models/classifier.py",
-                "        size = next(bucket for bucket in BUCKETS if bucket >= len(piece))\n",
+                "        size = next((bucket for bucket in buckets if bucket >= len(piece)), len(piece))\n",
                 "        size = len(piece)\n"
-                "        if size not in self._functions:\n"
-                "            self._functions[size] = _compiled(tf, self.network, self.card, size)\n",
+                "        from models.engines.keras import _compiled, load_backend\n"
+                "        compiled = _compiled(load_backend()[1], self.network, size)\n"
+                "        self._engine._functions.setdefault(size, compiled)\n",
                 "tests/unit/models/test_classifier.py::test_it_is_traced_once_a_bucket_however_batches_vary",
             ),
         ),
@@ -228,6 +229,27 @@ TRAPS = (
                 "    _check_config(path, config)\n\n\n",
                 "\n\n",
                 "tests/unit/models/test_archive.py::test_anything_else_is_named",
+            ),
+            guard(
+                "what ONNX Runtime opens was hashed",
+                "models/engines/onnx.py",
+                "        if found != card.onnx.sha256:\n",
+                "        if not found:\n",
+                "tests/unit/models/engines/test_onnx.py::test_a_changed_file_is_never_opened",
+            ),
+            guard(
+                "only the standard's operators are run",
+                "models/engines/onnx_file.py",
+                "        if node.domain not in STANDARD:\n",
+                "        if node.domain is None:\n",
+                "tests/unit/models/engines/test_onnx_file.py::test_anything_else_is_refused",
+            ),
+            guard(
+                "no weight lies in another file",
+                "models/engines/onnx_file.py",
+                "        if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:\n",
+                "        if tensor is None:\n",
+                "tests/unit/models/engines/test_onnx_file.py::test_anything_else_is_refused",
             ),
         ),
     ),

@@ -35,8 +35,8 @@ class Ran(Protocol):
     def environment(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
-Run = Callable[[str, Path, int], Ran]
-"""Runs model `name@version` over a stored object, so many copies at once."""
+Run = Callable[[str, Path, int, str], Ran]
+"""Runs model `name@version` over a stored object, so many copies at once, on an engine where that is here."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,11 @@ class Difference:
 
 @dataclass
 class Replay:
-    """What came of a replay; `differences` make it unequal, `remarks` may explain why."""
+    """What came of a replay; `differences` make it unequal, `remarks` may explain why.
+
+    `tolerance` is the card's. It is 0 where ONNX Runtime computed both times and there is no remark: the same file,
+    libraries and processor give the same bits.
+    """
 
     prediction: int
     sop_instance_uid: str
@@ -131,7 +135,7 @@ def replay(database: Database, prediction: int, locate: Callable[[str], Path | N
     if path is None:
         return result
     try:
-        ran = run(trusted["model"], path, trusted["batch_size"])
+        ran = run(trusted["model"], path, trusted["batch_size"], trusted["engine"])
     except FirstreadError as error:
         what = "weights" if isinstance(error, PackageError) else "bytes" if isinstance(error, PixelError) else "run"
         result.differences.append(Difference(what, trusted["weights_sha256"], None, str(error)))
@@ -139,13 +143,18 @@ def replay(database: Database, prediction: int, locate: Callable[[str], Path | N
     result.found = ran.probabilities
     result.differences += _of_the_run(trusted, ran)
     result.remarks += _remarks(trusted, ran)
+    if ran.engine == "onnx" and not result.remarks and not result.differences:
+        result.tolerance = 0.0
     both = set(result.recorded) & set(ran.probabilities)
     result.difference = max((abs(result.recorded[name] - ran.probabilities[name]) for name in both), default=None)
     if set(result.recorded) != set(ran.probabilities) or result.difference is None:
         words = "the model has other labels than those that were recorded"
         result.differences.append(Difference("probabilities", dict(result.recorded), dict(ran.probabilities), words))
     elif not result.difference <= result.tolerance:
-        words = f"the probabilities differ by {result.difference:.2g}, the card allows {result.tolerance:g}"
+        allowed = (
+            f"the card allows {result.tolerance:g}" if result.tolerance else "ONNX Runtime gives the same bits here"
+        )
+        words = f"the probabilities differ by {result.difference:.2g}, {allowed}"
         result.differences.append(Difference("probabilities", dict(result.recorded), dict(ran.probabilities), words))
     return result
 
@@ -229,6 +238,9 @@ def _of_the_run(trusted: Facts, ran: Ran) -> Iterator[Difference]:
         yield Difference("weights", trusted["weights_sha256"], ran.weights_sha256, words)
     (recipe, window), (recipe_now, window_now) = _parts(trusted["recipe"]), _parts(ran.recipe)
     then, now = trusted.get("environment") or {}, ran.environment
+    if {"onnx_sha256"} <= then.keys() & now.keys() and then["onnx_sha256"] != now["onnx_sha256"]:
+        words = f"the ONNX file installed with {trusted['model']} is not the one that classified"
+        yield Difference("weights", then["onnx_sha256"], now["onnx_sha256"], words)
     for key, name in (("recipe_version", "recipe"), ("rendering_version", "rendering")):
         if key in then and then[key] != now[key]:
             yield Difference("recipe", then[key], now[key], f"the {name} of this release is another version")
@@ -248,7 +260,11 @@ def _remarks(trusted: Facts, ran: Ran) -> Iterator[Difference]:
     for name, now in (("engine", ran.engine), ("device", ran.device)):
         if trusted[name] != now:
             yield Difference(name, trusted[name], now, f"it ran on {trusted[name]} then, on {now} now")
-    then = (trusted.get("environment") or {}).get("libraries")
+    before = trusted.get("environment") or {}
+    if (processor := before.get("processor")) not in {None, ran.environment["processor"]}:
+        words = f"the processor was {processor}, it is {ran.environment['processor']}"
+        yield Difference("environment", processor, ran.environment["processor"], words)
+    then = before.get("libraries")
     if then is None:
         words = "versions of libraries were not recorded with it: it was made before this release"
         yield Difference("environment", None, None, words)

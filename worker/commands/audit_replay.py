@@ -20,10 +20,14 @@ def replay(
     settings = model_settings()
     registry = bootstrap.model_registry(settings)
 
-    def load(model: str) -> Any:
+    def load(model: str, engine: str) -> Any:
         from models.classifier import Classifier
+        from models.engines.choice import can_run
 
-        return Classifier.load(registry.find(model), engine=settings.engine)
+        package = registry.find(model)
+        return Classifier.load(
+            package, engine=engine if can_run(package, engine) else settings.engine, threads=settings.engine_threads
+        )
 
     from worker.inference.pixels import PixelReader
     from worker.inference.rerun import Rerunner
@@ -50,7 +54,9 @@ def _say(result: Replay) -> None:
         complain(f"{difference.what}: {difference.words}")
         if difference.recorded is not None or difference.found is not None:
             complain(f"  recorded {difference.recorded}, now {difference.found}")
-    if result.equal:
+    if result.equal and not result.tolerance:
+        say("equal to the bit")
+    elif result.equal:
         say(f"equal: the largest difference is {result.difference:.2g}, the card allows {result.tolerance:g}")
     else:
         say("NOT EQUAL")

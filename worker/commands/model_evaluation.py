@@ -69,7 +69,7 @@ def evaluate(
         card = package.card
         dataset = load_dataset(data, [label.name for label in card.labels])
         dataset, seen = _warned(package, dataset, chosen)
-        classifier = Classifier.load(package, engine=settings.engine)
+        classifier = Classifier.load(package, engine=settings.engine, threads=settings.engine_threads)
         reader = stack.enter_context(FilmReader(settings, card.frame_policy, card.window))
         grey = GreyValues()
         scored = score(

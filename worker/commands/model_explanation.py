@@ -59,7 +59,7 @@ def explain(
         if label is not None and label not in {item.name for item in card.labels}:
             names = ", ".join(item.name for item in card.labels)
             raise typer.BadParameter(f"{card.identifier} has no label {label!r}; it has: {names}", param_hint="--label")
-        classifier = Classifier.load(package, engine=settings.engine)
+        classifier = Classifier.load(package, engine="keras")  # no other tells gradients
         prepared = classifier.prepare(image)[np.newaxis]
         row = classifier.probabilities(prepared)[0]
         probabilities = {item.name: float(p) for item, p in zip(card.labels, row, strict=True)}

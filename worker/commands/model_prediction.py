@@ -100,7 +100,7 @@ def _predicted(paths: Sequence[Path], model: str | None, cards: dict[str, Card])
 
         def load(package: Package) -> Classifier:
             cards[package.identifier] = package.card
-            return Classifier.load(package, engine=settings.engine)
+            return Classifier.load(package, engine=settings.engine, threads=settings.engine_threads)
 
         files, unlisted = files_under(paths)
         return [*predict(files, opener.open, load, watch=bar(stack, "files")), *unlisted]

@@ -12,6 +12,7 @@ import typer
 
 from models.registry import Package
 from worker.commands.model_common import bar
+from worker.commands.model_conversion import with_onnx
 from worker.commands.model_training_plan import Plan
 from worker.commands.model_training_views import balance_table, end_line
 from worker.commands.output import complain, err, tell
@@ -65,7 +66,7 @@ def run_to_package(
                 tell(f"{backend} has trained the network; the package is made with TensorFlow:\n"
                       f"  KERAS_BACKEND=tensorflow {command}")  # fmt: skip
                 raise typer.Exit(0)
-            pack(
+            made = pack(
                 plan.recipe,
                 dataset,
                 fit,
@@ -77,6 +78,7 @@ def run_to_package(
                 read=read,
                 watch=bar(stack, "evaluating"),
             )
+            with_onnx(made)
         except (StoppedError, KeyboardInterrupt) as stopped:
             complain(str(stopped) or "stopped")
             _say_what_is_left(plan.folder, command)

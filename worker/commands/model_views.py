@@ -1,6 +1,6 @@
 """Model cards, evaluations and predictions as a person reads them on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group as Page
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from models.bulk import Record
 from models.card import Card, Group, Interval, Metrics
+from models.engines.choice import Choice
 from models.registry import Package
 from worker.commands.model_results import printable
 from worker.config import Route
@@ -26,14 +27,16 @@ def shown(interval: Interval | None) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
-def package_table(packages: Sequence[Package]) -> Table:
-    """Lay out the installed packages."""
-    table = Table("model", "version", "what", "default for", "accuracy on test", "from")
+def package_table(packages: Sequence[Package], engine: Callable[[Package], str]) -> Table:
+    """Lay out the installed packages, each with the engine that it runs on."""
+    table = Table("model", "version", "what", "default for", "accuracy on test", "runs on", "from")
     for package in packages:
         card = package.card
         accuracy = shown(card.metrics.accuracy) if card.metrics else "not measured"
         origin = "shipped" if package.shipped else str(package.path)
-        table.add_row(card.name, card.version, card.title, ", ".join(card.default_for), accuracy, Text(origin))
+        table.add_row(
+            card.name, card.version, card.title, ", ".join(card.default_for), accuracy, engine(package), Text(origin)
+        )
     return table
 
 
@@ -90,8 +93,8 @@ def _accuracy(package: Package) -> str:
     return "not measured" if metrics is None or metrics.accuracy.value is None else f"{metrics.accuracy.value:.3f}"
 
 
-def card_page(card: Card) -> Page:
-    """Lay out a card: purpose and limits first, figures after."""
+def card_page(card: Card, engine: Choice | None = None) -> Page:
+    """Lay out a card: purpose and limits first, figures after; with the engine that it runs on here."""
     head = Table.grid(padding=(0, 2))
     shape = f"{card.input.rows} x {card.input.columns} x {card.input.channels}"
     rows = {
@@ -105,6 +108,10 @@ def card_page(card: Card) -> Page:
         "triage": card.triage_rule,
         "weights": f"SHA-256 {card.weights_sha256}",
     }
+    if card.onnx:
+        rows["ONNX file"] = f"SHA-256 {card.onnx.sha256}, within {card.onnx.difference:.2g} of Keras"
+    if engine:
+        rows["runs on"] = f"{engine.engine}: {engine.why}"
     if card.training:
         training = card.training
         rows["training"] = (

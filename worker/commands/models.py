@@ -1,15 +1,17 @@
-"""`firstread models`: list, show, verify, add, and the doors to predict, train and evaluate."""
+"""`firstread models`: list, show, verify, add, and the doors to predict, convert, train and evaluate."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from models.engines.choice import can_run
 from models.errors import ModelError
 from models.folders import find_package, package_folder
 from models.registry import Package, discard_staged, install_staged, stage_package
 from worker import bootstrap
 from worker.commands.model_common import Json, explained, model_settings, say_changes
+from worker.commands.model_conversion import convert, engine_of, engine_summary, with_onnx
 from worker.commands.model_evaluation import evaluate
 from worker.commands.model_explanation import explain
 from worker.commands.model_package import pack, template
@@ -23,6 +25,7 @@ app.command("predict")(predict_files)
 app.command()(explain)
 app.command("card")(template)
 app.command()(pack)
+app.command()(convert)
 app.command()(train)
 app.command()(evaluate)
 
@@ -31,13 +34,14 @@ app.command()(evaluate)
 def list_models(as_json: Json = False) -> None:
     """List the installed packages; broken ones too, with the reason."""
     with explained():
-        registry = bootstrap.model_registry(model_settings())
+        settings = model_settings()
+        registry = bootstrap.model_registry(settings)
     packages, broken = registry.scan()
     if as_json:
         failures = [{"path": str(item.path), "error": item.reason} for item in broken]
-        print_json([_summary(package) for package in packages] + failures)
+        print_json([_summary(package) | engine_summary(package, settings.engine) for package in packages] + failures)
         return
-    out.print(package_table(packages), highlight=False)
+    out.print(package_table(packages, lambda package: engine_of(package, settings.engine).engine), highlight=False)
     for item in broken:
         complain(f"broken: {item.reason}")
 
@@ -62,11 +66,12 @@ def show(
 ) -> None:
     """Show a model's card: what it is for, what it is not for, how well it does."""
     with explained():
-        card = find_package(bootstrap.model_registry(model_settings()), model).card
+        settings = model_settings()
+        package = find_package(bootstrap.model_registry(settings), model)
     if as_json:
-        print_json(card.model_dump(mode="json"))
+        print_json(package.card.model_dump(mode="json"))
     else:
-        out.print(card_page(card), highlight=False)
+        out.print(card_page(package.card, engine_of(package, settings.engine)), highlight=False)
 
 
 @app.command()
@@ -87,7 +92,8 @@ def verify(
     for result in [] if as_json else results:
         name = f"{result['model']}@{result['model_version']}" if "model" in result else result["path"]
         if result["ok"]:
-            say(f"{name}: ok, golden image off by {result['difference']:.1e}, {result['tolerance']:g} allowed")
+            each = ", ".join(f"{engine} {difference:.1e}" for engine, difference in result["engines"].items())
+            say(f"{name}: ok, golden image off by {each}, {result['tolerance']:g} allowed")
         else:
             say(f"{name}: FAILED, {result['error']}")
     if not results:
@@ -97,15 +103,20 @@ def verify(
 
 
 def _verified(package: Package) -> dict[str, Any]:
+    """Verify a package on every engine that is here."""
     from models.classifier import Classifier
 
     card = package.card
     result: dict[str, Any] = {"model": card.name, "model_version": card.version, "path": str(package.path)}
+    engines: dict[str, float] = {}
     try:
-        replay = Classifier.load(package).warm_up()
+        for engine in [name for name in ("keras", "onnx") if can_run(package, name)] or ["auto"]:
+            classifier = Classifier.load(package, engine=engine)
+            engines[classifier.engine] = classifier.warm_up().difference
     except ModelError as error:
         return {**result, "ok": False, "difference": None, "tolerance": card.tolerance, "error": str(error)}
-    return {**result, "ok": True, "difference": replay.difference, "tolerance": replay.tolerance, "error": None}
+    worst = max(engines.values())
+    return {**result, "ok": True, "difference": worst, "tolerance": card.tolerance, "engines": engines, "error": None}
 
 
 @app.command()
@@ -114,7 +125,11 @@ def add(
         Path, typer.Argument(help="A package's folder, or the --out of `train` with one package below it.")
     ],
 ) -> None:
-    """Check a package and install it into MODELS_DIR, if it loads and gives its golden probabilities."""
+    """Check a package and install it into MODELS_DIR, if it loads and gives its golden probabilities.
+
+    Where firstread[onnx] is installed it gets its ONNX file too; one that it has is compared with its network.
+    """
+    from models.archive import check_archive
     from models.classifier import Classifier
 
     with explained():
@@ -122,7 +137,10 @@ def add(
         target = bootstrap.models_dir(settings)
         staged = stage_package(package_folder(path), target)
         try:
-            Classifier.load(staged).warm_up()
+            check_archive(staged.weights)  # another machine may open it, where this one has no Keras
+            classifier = Classifier.load(staged, engine="keras" if can_run(staged, "keras") else "auto")
+            classifier.warm_up()
+            staged = with_onnx(staged, classifier)
         except ModelError:
             discard_staged(staged)
             raise

@@ -72,8 +72,13 @@ def worker(
         typer.Option(help="Comma-separated: inference (every installed model), inference.NAME[@VERSION], delivery."),
     ] = "inference,delivery",
     concurrency: Annotated[int, typer.Option(min=1, help="Threads of a delivery worker.")] = 4,
+    device: Annotated[
+        str | None, typer.Option(help="The GPU of this process, as CUDA_VISIBLE_DEVICES names it; without it, all.")
+    ] = None,
 ) -> None:
     """Classify (inference) or report and deliver (delivery): a Celery worker with our flags."""
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device  # before TensorFlow is imported, which reads it once
     settings = _start("worker")
     if not settings.broker_url:
         raise SettingsError("FIRSTREAD_BROKER_URL is not set: a worker needs a broker (or use `firstread up`)")

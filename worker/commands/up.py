@@ -19,7 +19,7 @@ from worker.errors import FirstreadError, SettingsError, StartError
 from worker.logs import configure_logs, get_logger, where
 from worker.supervision.addresses import Addresses
 from worker.supervision.processes import Terminal, on_stop_signals
-from worker.supervision.supervisor import Supervisor, default_services
+from worker.supervision.supervisor import Supervisor
 from worker.tls import server_context
 
 log = get_logger(__name__)
@@ -43,7 +43,7 @@ def up(
         server_context(settings.credentials, verify_peer=settings.tls_verify_peer)  # raises here, not in a log
     if unknown := unknown_names():
         log.warning("unknown_settings", names=unknown, todo="`firstread config` lists those there are")
-    services = default_services(bootstrap.model_names(settings))
+    services = bootstrap.planned_services(settings)
     supervisor = Supervisor(settings, services=services, echo=sys.stderr if echo else None)
     stop = threading.Event()
     _until_told(supervisor, stop)

@@ -89,7 +89,15 @@ class Settings(TlsRules, AuditSettings, LoginSettings):
         600.0, description="a destination that has not said whether it commits is asked again after so long"
     )
     models_dir: Path | None = Field(None, description="model packages beside the shipped ones")
-    engine: Literal["auto", "keras"] = Field("auto", description="inference engine")
+    engine: Literal["auto", "keras", "onnx"] = Field(
+        "auto", description="inference engine; auto: onnx on a CPU for packages verified with it, else keras"
+    )
+    engine_threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        1, description="threads of ONNX Runtime in each inference worker; TensorFlow has one a core"
+    )
+    inference_workers: Annotated[int, Field(ge=0, le=256)] = Field(
+        0, description="inference workers that `up` starts; 0: one a GPU, or as engines and cores ask for"
+    )
     study_quiet_seconds: Annotated[float, Field(ge=0)] = Field(
         10.0, description="a study is reported when quiet so long"
     )

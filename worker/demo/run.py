@@ -32,7 +32,7 @@ from worker.reconcile import reconcile
 from worker.reporting.pacs import SendOutcome, send_files
 from worker.studies import StudyFilter, list_studies
 from worker.supervision.processes import on_stop_signals
-from worker.supervision.supervisor import Supervisor, default_services
+from worker.supervision.supervisor import Supervisor
 
 T = TypeVar("T")
 CALLING_AE = "FIRSTREAD_DEMO"
@@ -84,7 +84,7 @@ def run(plan: Demonstration) -> int:
         pacs = stack.enter_context(StandInPacs(data_dir / "pacs"))
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="push"))
         settings = own_settings(data_dir, pacs.peer)
-        services = default_services(bootstrap.model_names(settings))
+        services = bootstrap.planned_services(settings)
         supervisor = stack.enter_context(Supervisor(settings, services=services, environment=own_environment(settings)))
         stack.enter_context(_interruptible(supervisor))
         database = Database(settings.database_url)

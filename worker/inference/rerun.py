@@ -34,16 +34,17 @@ class Rerunner:
     Parameters
     ----------
     load
-        Gives the classifier `name@version`, verified; raises a `ModelError` when it is not here or not whole.
+        Gives the classifier `name@version`, verified, on an engine where that can be had; raises a `ModelError` when
+        it is not here or not whole.
     reader
         Reads pixels, as in service.
     """
 
-    def __init__(self, load: "Callable[[str], Classifier]", reader: Reader) -> None:
+    def __init__(self, load: "Callable[[str, str], Classifier]", reader: Reader) -> None:
         self._load = load
         self._reader = reader
 
-    def run(self, model: str, path: Path, batch_size: int) -> Rerun:
+    def run(self, model: str, path: Path, batch_size: int, engine: str) -> Rerun:
         """Classify one object.
 
         Parameters
@@ -51,6 +52,8 @@ class Rerunner:
         batch_size
             The image is given to the network so many times at once: TensorFlow computes batches of different sizes in
             different orders.
+        engine
+            `keras` or `onnx`; another one computes where it is not here.
 
         Raises
         ------
@@ -60,7 +63,7 @@ class Rerunner:
             When the object cannot be decoded.
         """
         try:
-            classifier = self._load(model)
+            classifier = self._load(model, engine)
             frame, recipe = read_frame(lambda: path, classifier.card, self._reader)
             batch = np.stack([classifier.prepare(frame.image)] * max(1, min(batch_size, classifier.max_batch)))
             scores = classifier.probabilities(batch)[0]
@@ -73,5 +76,5 @@ class Rerunner:
             weights_sha256=classifier.card.weights_sha256,
             engine=classifier.engine,
             device=classifier.device,
-            environment=environment(classifier.card),
+            environment=environment(classifier.card, classifier.engine),
         )

@@ -7,7 +7,6 @@ import fcntl
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -23,45 +22,13 @@ from worker.files import make_private
 from worker.logs import get_logger
 from worker.supervision.addresses import Addresses, SaidAddresses, port_is_free
 from worker.supervision.embedded_redis import EmbeddedRedis
+from worker.supervision.plan import default_services
 from worker.supervision.processes import exists, finish
 from worker.supervision.service import Restart, Service, ServiceState
 
 log = get_logger(__name__)
 
 TICK_SECONDS = 0.1
-
-
-CORES_A_MODEL = 2
-"""A model has an inference worker of its own where there are so many cores for each."""
-
-
-def default_services(models: Sequence[str] = (), *, cores: int | None = None) -> tuple[Service, ...]:
-    """Return the services of `up`, in the order in which they are drained.
-
-    Parameters
-    ----------
-    models
-        Names of the installed models. Where there are cores enough, each has an inference worker of its own, one warm
-        model a process; else one worker takes turns with all of them: a second process would take a second copy of
-        TensorFlow and compute no faster.
-    cores
-        How many there are; None: those that this process may use.
-    """
-
-    def firstread(name: str, *arguments: str, drain_seconds: float, threads: int | None = 1) -> Service:
-        return Service(name, (sys.executable, "-m", "worker.cli", *arguments), drain_seconds, threads)
-
-    if cores is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    own = len(models) > 1 and cores >= CORES_A_MODEL * len(models)
-    queues = [f"inference.{model}" for model in models] if own else ["inference"]
-    return (
-        firstread("listener", "listener", "--no-intake", drain_seconds=30),
-        firstread("intake", "intake", drain_seconds=15),
-        *(firstread(queue, "worker", "--queues", queue, drain_seconds=35, threads=None) for queue in queues),
-        firstread("delivery", "worker", "--queues", "delivery", drain_seconds=35),
-        firstread("worklist", "worklist", drain_seconds=10),
-    )
 
 
 class Supervisor:

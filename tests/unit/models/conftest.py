@@ -10,10 +10,11 @@ import pytest
 
 from models.backend import keras_arrays
 from models.card import Card
+from models.conversion import convert
 from models.golden import golden_image, save_golden
 from models.preprocessing import prepare
 from models.registry import CARD, GOLDEN, WEIGHTS, Package, read_package, sha256_of
-from models.training.calibrate import tempered
+from models.temperature import tempered
 
 LABELS: list[dict[str, Any]] = [
     {"name": "normal", "finding": False},
@@ -79,16 +80,38 @@ def tiny_source(tiny_network: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_converted(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny package with its ONNX file."""
+    folder = tmp_path_factory.mktemp("converted") / "tiny" / "1.0.0"
+    shutil.copytree(tiny_source, folder)
+    return convert(read_package(folder)).path
+
+
+def copied(source: Path, root: Path, **changes: Any) -> Package:
+    card = Card.model_validate_json((source / CARD).read_bytes())
+    card = Card.model_validate(card.model_dump() | changes)
+    folder = root / card.name / card.version
+    shutil.copytree(source, folder)
+    (folder / CARD).write_text(card.to_json())
+    return read_package(folder)
+
+
 @pytest.fixture
 def make_package(tiny_source: Path, tmp_path: Path) -> Callable[..., Package]:
     """Copies of the tiny package, under any version, with any change to its card."""
 
     def make(root: Path = tmp_path / "models", **changes: Any) -> Package:
-        card = Card.model_validate_json((tiny_source / CARD).read_bytes())
-        card = Card.model_validate(card.model_dump() | changes)
-        folder = root / card.name / card.version
-        shutil.copytree(tiny_source, folder)
-        (folder / CARD).write_text(card.to_json())
-        return read_package(folder)
+        return copied(tiny_source, root, **changes)
+
+    return make
+
+
+@pytest.fixture
+def make_converted(tiny_converted: Path, tmp_path: Path) -> Callable[..., Package]:
+    """Copies of the tiny package with its ONNX file."""
+
+    def make(**changes: Any) -> Package:
+        return copied(tiny_converted, tmp_path / "models", **changes)
 
     return make

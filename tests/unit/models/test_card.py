@@ -141,3 +141,20 @@ def test_a_binary_network_has_what_is_no_finding_first_and_the_finding_second() 
         card(output="binary", labels=VALUES["labels"][::-1])
     with pytest.raises(ValidationError, match="a binary network has two labels"):
         card(output="binary", labels=[FINDING])
+
+
+ONNX = {
+    "sha256": "c" * 64, "weights_sha256": "a" * 64, "exporter": "tf2onnx", "runtime": "onnxruntime", "opset": 17,
+    "difference": 1e-7, "inputs": 36, "batch_invariant": True,
+}  # fmt: skip
+
+
+def test_a_card_of_before_has_no_onnx_file_and_one_of_now_comes_back(tmp_path: Path) -> None:
+    assert card().onnx is None
+    (tmp_path / "card.json").write_text(card(onnx=ONNX).to_json())
+    assert load_card(tmp_path / "card.json").onnx == card(onnx=ONNX).onnx
+
+
+def test_an_onnx_file_of_other_weights_is_not_this_models() -> None:
+    with pytest.raises(ValidationError, match="made of other weights"):
+        card(onnx=ONNX, weights_sha256="f" * 64)

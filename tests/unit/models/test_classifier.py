@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.classifier import BUCKETS, Classifier
+from models.classifier import Classifier
+from models.engines.keras import BUCKETS, KerasEngine
 from models.errors import ImageError, ModelError, PackageError
 from models.golden import golden_image, load_golden, save_golden
 from models.registry import Package, sha256_of
-from models.training.calibrate import tempered
+from models.temperature import tempered
 
 Make = Callable[..., Package]
 
@@ -43,7 +44,7 @@ def test_the_network_has_to_have_the_cards_shape(make_package: Make) -> None:
 
 
 def test_an_unknown_engine_names_the_known(make_package: Make) -> None:
-    with pytest.raises(ModelError, match="auto, keras"):
+    with pytest.raises(ModelError, match="auto, keras, onnx"):
         Classifier.load(make_package(), engine="abacus")
 
 
@@ -69,10 +70,10 @@ def test_an_image_gets_the_same_in_any_company(tiny: Classifier) -> None:
 
 def test_it_is_traced_once_a_bucket_however_batches_vary(tiny: Classifier) -> None:
     tiny.warm_up()
-    assert tiny.traces() == len(BUCKETS)
+    assert tiny._engine.traces() == len(BUCKETS)
     for count in np.random.default_rng(1).integers(1, 80, 25):
         tiny.probabilities(inputs(int(count)))
-    assert tiny.traces() == len(BUCKETS)
+    assert tiny._engine.traces() == len(BUCKETS)
 
 
 def test_the_temperature_of_the_card_is_applied(make_package: Make, tiny_network: Any, tiny: Classifier) -> None:
@@ -111,7 +112,7 @@ def test_no_number_is_no_answer(tiny: Classifier, tiny_network: Any, make_packag
         broken = load_backend()[0].models.clone_model(tiny_network)
         broken.set_weights([*tiny_network.get_weights()[:-1], np.full(2, np.nan, np.float32)])
         with pytest.raises(PackageError, match="not a number"):
-            Classifier(package, broken).probabilities(inputs(2))
+            Classifier(package, KerasEngine(broken)).probabilities(inputs(2))
 
 
 def test_the_golden_pair_is_replayed(tiny: Classifier) -> None:

@@ -10,6 +10,7 @@ import pytest
 from models.backend import keras_arrays, load_backend
 from models.card import Card
 from models.classifier import Classifier
+from models.engines.keras import KerasEngine
 from models.errors import ImageError, ModelError
 from models.explain import Explainer, Method, on_image
 from models.preprocessing import FloatArray
@@ -25,7 +26,7 @@ LABELS = ["normal", "pneumonia"]
 
 
 def classifier_of(network: Any, tmp_path: Any, **changes: Any) -> Classifier:
-    return Classifier(Package(tmp_path, Card.model_validate(card_values(**changes))), network)
+    return Classifier(Package(tmp_path, Card.model_validate(card_values(**changes))), KerasEngine(network))
 
 
 def functional(build: Callable[[Any, Any], Any]) -> Any:
@@ -286,7 +287,7 @@ def test_every_architecture_is_explained(name: str, tmp_path: Any) -> None:
         "name": name, "input": {"rows": side, "columns": side, "channels": channels},
         "weights_sha256": "0" * 64, "golden_sha256": "0" * 64,
     }  # fmt: skip
-    explainer = Explainer(Classifier(Package(tmp_path, Card.model_validate(values)), network))
+    explainer = Explainer(Classifier(Package(tmp_path, Card.model_validate(values)), KerasEngine(network)))
     convolves = any("Conv" in type(layer).__name__ for layer in network._flatten_layers())
     assert explainer.method == ("grad-cam" if convolves else "occlusion")
     labels = [label.name for label in recipe.labels]

@@ -24,7 +24,7 @@ def test_nothing_shipped_is_broken() -> None:
 def test_it_is_small_and_holds_nothing_but_a_package(package: Package) -> None:
     files = [path for path in package.path.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 10_000_000
-    assert {path.suffix for path in files} <= {".keras", ".json", ".npz", ".png"}
+    assert {path.suffix for path in files} <= {".keras", ".onnx", ".json", ".npz", ".png"}
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.identifier)
@@ -42,7 +42,21 @@ def test_the_card_says_where_it_comes_from_and_how_well_it_does(package: Package
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.identifier)
 def test_it_gives_its_golden_pair_here(package: Package) -> None:
-    assert Classifier.load(package).warm_up().passed
+    replays = [Classifier.load(package, engine=engine).warm_up() for engine in ("keras", "onnx")]
+    assert all(replay.passed for replay in replays)
+    keras, onnx = (np.array(list(replay.found.values())) for replay in replays)
+    assert onnx == pytest.approx(keras, abs=5e-6)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.identifier)
+def test_on_a_cpu_it_runs_on_onnx_runtime_and_gives_the_same_bits_in_any_company(package: Package) -> None:
+    classifier = Classifier.load(package)
+    assert (classifier.engine, classifier.device) == ("onnx", "cpu")
+    shape = package.card.input
+    batch = np.random.default_rng(1).uniform(-1, 1, (17, shape.rows, shape.columns, shape.channels)).astype(np.float32)
+    together = classifier.probabilities(batch)
+    for piece in (slice(0, 1), slice(16, 17), slice(3, 6), slice(4, 17)):
+        assert np.array_equal(classifier.probabilities(batch[piece]), together[piece])
 
 
 def test_the_triage_model_is_better_than_ridge_regression_and_speaks_the_agreed_labels() -> None:

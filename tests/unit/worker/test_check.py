@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from models.engines import choice
 from tests.support import certificates
 from tests.support.certificates import Authority
-from worker.check import SERIOUS, check_callers, check_children, check_pacs, check_tls
+from worker.check import SERIOUS, check_callers, check_children, check_models, check_pacs, check_tls
 from worker.config import Peer, Settings
 from worker.errors import ChildLost
 from worker.guarded.confinement import WHY
@@ -100,3 +101,15 @@ def test_a_child_that_cannot_be_started_is_a_finding(tmp_path: Path, monkeypatch
         (name, False, "the process ended before it was ready") for name in CHILDREN
     ]
     assert all("free memory" in one.fix for one in findings)
+
+
+def test_a_model_says_which_engine_it_runs_on_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {finding.name: finding for finding in check_models(settings(tmp_path))}
+    assert all(finding.ok for finding in found.values())
+    assert any("runs on onnx: verified" in finding.found for finding in found.values())
+    monkeypatch.setattr(choice, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    without = list(check_models(settings(tmp_path)))
+    assert all(finding.ok and "runs on keras: onnxruntime is not installed" in finding.found for finding in without)
+    wanted = list(check_models(settings(tmp_path, engine="onnx")))
+    assert [finding.ok for finding in wanted] == [False] * len(without)
+    assert "FIRSTREAD_ENGINE" in wanted[0].fix

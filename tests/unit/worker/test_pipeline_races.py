@@ -14,11 +14,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlmodel import select
 
-from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
+from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline, with_onnx
 from tests.support.objects import film, spool_object
 from worker import pipeline as module
 from worker.config import Peer
-from worker.database import Instance, Report, Study, WorkItem, WorkState, utc_now
+from worker.database import Instance, ModelVersion, Prediction, Report, Study, WorkItem, WorkState, utc_now
 from worker.errors import PackageError, PeerUnreachable
 from worker.operations import reprocess
 from worker.pipeline import Pipeline
@@ -319,6 +319,30 @@ def test_weights_that_changed_under_a_version_cost_no_instance_an_attempt(pipeli
         pipeline.infer(MODEL, other, FakeReader())  # type: ignore[arg-type]
     item = rows(pipeline, WorkItem)[-1]
     assert (item.state, item.attempts) == (WorkState.OWED, 0)
+
+
+def converted(sha256: str) -> FakeClassifier:
+    classifier = FakeClassifier()
+    classifier.card = with_onnx(classifier.card, sha256)
+    return classifier
+
+
+def test_an_onnx_file_makes_no_other_model_and_another_one_does(pipeline: Pipeline) -> None:
+    """A package that has gained its file is the model that it was; from then on it is that file."""
+    spool_object(pipeline.spool, bright())
+    infer(pipeline)
+    spool_object(pipeline.spool, bright())
+    infer(pipeline, converted("d" * 64))
+    (version,) = rows(pipeline, ModelVersion)
+    assert (version.weights_sha256, version.card["onnx"]["sha256"]) == ("a" * 64, "d" * 64)
+    assert len(rows(pipeline, Prediction)) == 2
+    spool_object(pipeline.spool, bright())
+    infer(pipeline)  # without the file: the same weights
+    pipeline.register_arrivals()
+    with pytest.raises(PackageError, match="ONNX file is not the one"):
+        pipeline.infer(MODEL, converted("e" * 64), FakeReader())  # type: ignore[arg-type]
+    assert len(rows(pipeline, ModelVersion)) == 1
+    assert rows(pipeline, ModelVersion)[0].card["onnx"]["sha256"] == "d" * 64
 
 
 def test_disk_trouble_costs_no_attempt_and_leaves_no_word_behind(

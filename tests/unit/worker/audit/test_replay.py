@@ -9,7 +9,7 @@ import pytest
 
 from models import preprocessing
 from models.errors import NotInstalledError
-from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
+from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline, with_onnx
 from tests.support.objects import film, spool_object
 from tests.support.tampering import execute, unguarded
 from worker import inference_commit
@@ -36,7 +36,9 @@ def predicted(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-def again(pipeline: Pipeline, number: int = 1, load: Callable[[str], Any] = lambda _model: FakeClassifier()) -> Replay:
+def again(
+    pipeline: Pipeline, number: int = 1, load: Callable[[str, str], Any] = lambda _model, _engine: FakeClassifier()
+) -> Replay:
     run = Rerunner(load, FakeReader()).run  # type: ignore[arg-type]
     return replay(pipeline.database, number, pipeline.spool.path, run)
 
@@ -76,7 +78,7 @@ def test_no_bytes(predicted: Pipeline) -> None:
 
 
 def test_no_model(predicted: Pipeline) -> None:
-    def load(model: str) -> Any:
+    def load(model: str, _engine: str) -> Any:
         raise NotInstalledError(f"no package {model!r} is installed")
 
     result = again(predicted, load=load)
@@ -88,7 +90,7 @@ def test_other_weights(predicted: Pipeline) -> None:
     other = FakeClassifier()
     other.card = other.card.model_copy(update={"weights_sha256": "f" * 64})
     other.probabilities = lambda batch: np.tile(np.float32([0.1, 0.2, 0.7]), (len(batch), 1))  # type: ignore[method-assign]
-    assert whats(again(predicted, load=lambda _model: other)) == ["weights", "probabilities"]
+    assert whats(again(predicted, load=lambda _model, _engine: other)) == ["weights", "probabilities"]
 
 
 @pytest.mark.parametrize("which", ["recipe", "rendering"])
@@ -105,7 +107,7 @@ def test_another_version_of_the_preprocessing(predicted: Pipeline, monkeypatch: 
 def test_another_recipe_and_another_window(predicted: Pipeline) -> None:
     other = FakeClassifier()
     other.card = other.card.model_copy(update={"recipe": "unit_range"})
-    assert whats(again(predicted, load=lambda _model: other)) == ["recipe"]
+    assert whats(again(predicted, load=lambda _model, _engine: other)) == ["recipe"]
     execute(predicted.database, "UPDATE prediction SET recipe = 'chest_xray_triage, shown at centre 0, width 1 HU'")
     unguarded(predicted.database)
     execute(
@@ -128,7 +130,7 @@ def test_another_library_is_a_remark(predicted: Pipeline, monkeypatch: pytest.Mo
 def test_another_device_is_a_remark(predicted: Pipeline) -> None:
     other = FakeClassifier()
     other.device = "gpu"
-    result = again(predicted, load=lambda _model: other)
+    result = again(predicted, load=lambda _model, _engine: other)
     assert (result.equal, [remark.what for remark in result.remarks]) == (True, ["device"])
 
 
@@ -145,7 +147,7 @@ def test_a_prediction_that_no_event_tells_of(predicted: Pipeline) -> None:
 
 
 def test_a_prediction_of_the_first_schema(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference_commit, "environment", lambda _card: None)
+    monkeypatch.setattr(inference_commit, "environment", lambda _card, _engine: None)
     spool_object(pipeline.spool, film())
     pipeline.register_arrivals()
     pipeline.infer(MODEL, FakeClassifier(), FakeReader())  # type: ignore[arg-type]
@@ -159,8 +161,81 @@ def test_it_runs_in_a_batch_of_the_recorded_size(pipeline: Pipeline) -> None:
     pipeline.register_arrivals()
     pipeline.infer(MODEL, FakeClassifier(), FakeReader())  # type: ignore[arg-type]
     classifier = FakeClassifier()
-    assert again(pipeline, 2, load=lambda _model: classifier).equal
+    assert again(pipeline, 2, load=lambda _model, _engine: classifier).equal
     assert classifier.batches == [3]
+
+
+class FakeOnnxClassifier(FakeClassifier):
+    """Runs on ONNX Runtime, it says; `off` is added to what it would say."""
+
+    engine = "onnx"
+
+    def __init__(self, off: float = 0.0, sha256: str = "d" * 64) -> None:
+        super().__init__()
+        self.card = with_onnx(self.card, sha256)
+        self.off = np.float32(off)
+
+    def probabilities(self, batch: np.ndarray) -> np.ndarray:
+        return super().probabilities(batch) + self.off
+
+
+@pytest.fixture
+def by_onnx(pipeline: Pipeline) -> Pipeline:
+    spool_object(pipeline.spool, film(np.full((16, 16), 3000, np.uint16)))
+    pipeline.register_arrivals()
+    pipeline.infer(MODEL, FakeOnnxClassifier(), FakeReader())  # type: ignore[arg-type]
+    return pipeline
+
+
+def test_the_recorded_engine_is_asked_for(by_onnx: Pipeline) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def load(model: str, engine: str) -> Any:
+        asked.append((model, engine))
+        return FakeOnnxClassifier()
+
+    assert again(by_onnx, load=load).equal
+    assert asked == [(MODEL, "onnx")]
+
+
+def test_onnx_runtime_gives_the_same_bits_or_it_is_not_equal(by_onnx: Pipeline) -> None:
+    same = again(by_onnx, load=lambda _model, _engine: FakeOnnxClassifier())
+    assert (same.equal, same.difference, same.tolerance) == (True, 0.0, 0.0)
+    off = again(by_onnx, load=lambda _model, _engine: FakeOnnxClassifier(off=1e-6))
+    assert (off.equal, whats(off)) == (False, ["probabilities"])
+    assert "the same bits" in off.differences[0].words
+
+
+@pytest.mark.parametrize("changed", ["processor", "libraries", "engine"])
+def test_where_something_else_computes_the_tolerance_of_the_card_holds(
+    by_onnx: Pipeline, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    classifier = FakeOnnxClassifier(off=1e-6)
+    if changed == "processor":
+        monkeypatch.setattr(environment, "processor", lambda: "another")
+    elif changed == "libraries":
+        now = dict(environment.libraries()) | {"onnxruntime": "9.9.9"}
+        monkeypatch.setattr(environment, "libraries", lambda: now)
+    else:
+        classifier.engine = "keras"
+    result = again(by_onnx, load=lambda _model, _engine: classifier)
+    assert (result.equal, result.tolerance) == (True, 0.001)
+    assert changed in {"processor", *(remark.what for remark in result.remarks)}
+
+
+def test_another_onnx_file(by_onnx: Pipeline) -> None:
+    result = again(by_onnx, load=lambda _model, _engine: FakeOnnxClassifier(sha256="e" * 64))
+    assert (result.equal, whats(result)) == (False, ["weights"])
+    assert "ONNX file" in result.differences[0].words
+
+
+def test_each_engine_has_its_own_libraries(by_onnx: Pipeline) -> None:
+    with by_onnx.database.read() as session:
+        made_with = session.get(Prediction, 1).environment
+    assert "onnxruntime" in made_with["libraries"]
+    assert not {"keras", "tensorflow", "tensorflow-cpu"} & set(made_with["libraries"])
+    assert made_with["onnx_sha256"] == "d" * 64
+    assert made_with["processor"]
 
 
 def test_no_such_prediction(pipeline: Pipeline) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from models import conversion
 from models.registry import SHIPPED
 from tests.support.model_commands import MODEL, SHIPPED_VERSION
 
@@ -31,6 +32,13 @@ def logs_as_they_were() -> Iterator[None]:
     pydicom_logger.setLevel(pydicom_level)
     structlog.configure(**config)
     structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture(autouse=True)
+def quick_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ONNX file is compared with Keras over a few images: that it is over many, test_conversion sees to."""
+    monkeypatch.setattr(conversion, "MAX_BATCH", 3)
+    monkeypatch.setattr(conversion, "INPUTS", 4)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 import typer
 from PIL import Image
 
+from models.engines import choice
 from models.golden import golden_image
-from models.registry import SHIPPED
+from models.registry import SHIPPED, sha256_of
 from tests.support.model_commands import LABELS, MODEL, SHIPPED_VERSION, call, called
 from worker.commands.models import app
 
@@ -29,6 +30,81 @@ def test_list_and_show() -> None:
     page = " ".join(call("show", f"{MODEL}@{SHIPPED_VERSION}").stdout.split())
     for said in ("not for", "Diagnosis, or any decision", "tbx11k", "233604007", "urgent from"):
         assert said in page
+
+
+def test_it_says_which_engine_a_package_runs_on_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    [summary] = [item for item in called("list") if item["model"] == MODEL]
+    assert (summary["engine"], "verified" in summary["engine_because"]) == ("onnx", True)
+    assert "runs on" in call("list").stdout
+    assert "onnx: verified" in " ".join(call("show", MODEL).stdout.split())
+    monkeypatch.setenv("FIRSTREAD_ENGINE", "keras")
+    [summary] = [item for item in called("list") if item["model"] == MODEL]
+    assert (summary["engine"], summary["engine_because"]) == ("keras", "it is what FIRSTREAD_ENGINE asks for")
+    monkeypatch.setenv("FIRSTREAD_ENGINE", "onnx")
+    monkeypatch.setattr(choice, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    [summary] = [item for item in called("list") if item["model"] == MODEL]
+    assert summary["engine"] == "none"
+    assert "install firstread[onnx]" in summary["engine_because"]
+
+
+@pytest.fixture
+def without_onnx(added: Path) -> Path:
+    """A package as older releases packed it."""
+    (added / "model.onnx").unlink()
+    card = json.loads((added / "card.json").read_text())
+    del card["onnx"]
+    (added / "card.json").write_text(json.dumps(card))
+    return added
+
+
+def test_add_gives_a_package_its_onnx_file(without_onnx: Path, tmp_path: Path) -> None:
+    weights = json.loads((without_onnx / "card.json").read_text())["weights_sha256"]
+    result = call("add", without_onnx)
+    assert result.exit_code == 0, result.output
+    [summary] = [item for item in called("list") if item["model"] == "our_own"]
+    assert summary["engine"] == "onnx"
+    assert called("show", "our_own")["weights_sha256"] == weights
+    assert not (without_onnx / "model.onnx").exists(), "what was added stays as it was"
+    [verified] = called("verify", "our_own")
+    assert set(verified["engines"]) == {"keras", "onnx"}
+
+
+def test_without_the_extra_a_package_is_added_all_the_same_and_converted_later(
+    without_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "find_spec", lambda name: None if name == "tf2onnx" else object())
+    result = call("add", without_onnx)
+    assert result.exit_code == 0, result.output
+    assert "no ONNX file was made: tf2onnx is not installed" in result.stderr
+    [summary] = [item for item in called("list") if item["model"] == "our_own"]
+    assert summary["engine"] == "keras"
+    failed = call("convert", "our_own")
+    assert (failed.exit_code, "install firstread[onnx]" in failed.stderr) == (1, True)
+
+
+def test_convert_gives_an_installed_package_its_onnx_file(
+    without_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRSTREAD_MODELS_DIR", str(tmp_path / "models"))
+    shutil.copytree(without_onnx, tmp_path / "models" / "our_own" / "2.0.0")
+    found = called("convert", "our_own")
+    assert (found["model"], found["engine"], found["onnx"]["batch_invariant"]) == ("our_own", "onnx", True)
+    assert called("show", "our_own")["onnx"] == found["onnx"]
+    again = call("convert", "our_own")
+    assert again.exit_code == 0, again.output
+    assert "the same bits in batches of 1 to 32" in again.stdout
+
+
+def test_add_refuses_a_package_whose_onnx_file_says_something_else(added: Path, tmp_path: Path) -> None:
+    other = next((SHIPPED / "chest_ct_covid").glob("*/model.onnx"))
+    shutil.copyfile(other, added / "model.onnx")
+    card = json.loads((added / "card.json").read_text())
+    card["onnx"]["sha256"] = sha256_of(other)
+    (added / "card.json").write_text(json.dumps(card))
+    result = call("add", added)
+    assert result.exit_code == 1
+    assert "the network goes from" in result.stderr
+    assert list((tmp_path / "data" / "models").iterdir()) == []
 
 
 def test_an_unknown_model_is_bad_usage() -> None:

@@ -1,5 +1,6 @@
 """How the Celery workers are started: what classifies has one process and one thread, what waits for peers has many."""
 
+import os
 import sys
 from types import SimpleNamespace
 
@@ -39,3 +40,9 @@ def test_what_delivers_waits_for_peers_in_threads(started: list[list[str]]) -> N
     (line,) = started
     assert line[line.index("--pool") + 1] == "threads"
     assert line[line.index("--concurrency") + 1] == "3"
+
+
+def test_a_device_is_the_only_one_that_a_worker_sees(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    services.worker("inference", concurrency=1, device="1")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"

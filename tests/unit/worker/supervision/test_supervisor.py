@@ -22,9 +22,10 @@ from worker.commands.up import _until_told
 from worker.config import Settings
 from worker.errors import StartError
 from worker.supervision import processes
+from worker.supervision.plan import default_services
 from worker.supervision.processes import exists
 from worker.supervision.service import Restart, Service
-from worker.supervision.supervisor import Supervisor, default_services
+from worker.supervision.supervisor import Supervisor
 
 SLEEPS = ("/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
 SOON = Restart(first=0.05, longest=0.2, healthy=60)
@@ -50,31 +51,6 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
 
 def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
-
-
-def test_the_services_of_up_in_the_order_they_are_drained() -> None:
-    services = default_services()
-    assert [service.name for service in services] == ["listener", "intake", "inference", "delivery", "worklist"]
-    assert all(service.command[:3] == (sys.executable, "-m", "worker.cli") for service in services)
-    assert services[0].command[3:] == ("listener", "--no-intake")
-    assert services[2].command[3:] == ("worker", "--queues", "inference")
-
-
-@pytest.mark.parametrize(("models", "cores"), [(1, 1), (1, 64), (2, 2), (2, 3), (3, 4)])
-def test_models_that_would_fight_for_the_cores_share_a_worker(models: int, cores: int) -> None:
-    services = default_services([f"model_{number}" for number in range(models)], cores=cores)
-    assert [s.command[-1] for s in services if "--queues" in s.command] == ["inference", "delivery"]
-    assert [s.name for s in services] == ["listener", "intake", "inference", "delivery", "worklist"]
-
-
-def test_each_model_has_a_worker_of_its_own_where_there_are_cores_for_it() -> None:
-    services = default_services(["chest_ct_covid", "chest_xray_triage"], cores=4)
-    assert [s.command[-1] for s in services if "--queues" in s.command] == [
-        "inference.chest_ct_covid",
-        "inference.chest_xray_triage",
-        "delivery",
-    ]
-    assert len({service.name for service in services}) == 6
 
 
 def test_what_dies_is_started_again_and_the_log_says_why(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What computes a network: Keras on TensorFlow, the reference, or ONNX Runtime."""

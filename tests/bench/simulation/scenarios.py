@@ -1,0 +1,161 @@
+"""The scenarios: a hospital's day, a region's morning, and how far a site of each size goes."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tests.bench.simulation import cost
+from tests.bench.simulation.arrivals import HOUR, by_the_clock
+from tests.bench.simulation.bottleneck import LIMIT, Bottleneck, find
+from tests.bench.simulation.cost import DAYS_A_MONTH, Prices
+from tests.bench.simulation.inputs import Inputs
+from tests.bench.simulation.plant import Plant
+from tests.bench.simulation.simulate import Outcome, simulate
+from tests.bench.simulation.stage_times import Stage, slower
+
+WORKERS = (1, 2, 4, 8, 16, 32, 64)
+MODALITIES = (1, 3, 10, 30, 100, 300, 1000)
+REGION = ((2, False), (4, False), (8, False), (1, True), (4, True))
+"""Workers, and whether each has a GPU."""
+PEAK_SECONDS, PEAK_WARM_UP = 1500.0, 300.0
+
+Tell = Callable[..., None]
+
+
+def hospital_day(inputs: Inputs, tell: Tell) -> dict[str, Any]:
+    """A hospital from midnight to midnight."""
+    hospital = inputs.assumed["hospital"]
+    begin, end = hospital["hours"]
+    plant = inputs.plant(workers=hospital["workers"])
+    studies = by_the_clock(inputs.mix, hospital["modalities"], inputs.day, begin, end, random.Random(1))
+    outcome = simulate(
+        plant, inputs.stages, studies, (end - begin) * HOUR,
+        tell=lambda share: tell(f"{begin + share * (end - begin):.0f} h", share),
+    )  # fmt: skip
+    return {
+        "how": hospital["how"],
+        "modalities": hospital["modalities"],
+        "plant": describe(plant),
+        "outcome": outcome.as_document(),
+        "hours": hours_of(outcome, begin, end),
+        "cost": cost_of(inputs, plant, hospital["modalities"]),
+    }
+
+
+def hours_of(outcome: Outcome, begin: int, end: int) -> list[dict[str, Any]]:
+    """Return what came in each hour, and how much lay unread at most."""
+    rows: list[dict[str, Any]] = []
+    before = 0
+    for hour in range(end - begin):
+        looks = [one for one in outcome.samples if hour * HOUR < one[0] <= (hour + 1) * HOUR]
+        row = {"hour": begin + hour, "received": looks[-1][2] - before, "most_unread": max(one[1] for one in looks)}
+        rows.append(row)
+        before = looks[-1][2]
+    return rows
+
+
+def regional_morning(inputs: Inputs, tell: Tell) -> dict[str, Any]:
+    """A region's morning peak, with more and more workers."""
+    region = inputs.assumed["region"]
+    begin, end = region["hours"]
+    rows = []
+    for workers, gpu in REGION:
+        plant = inputs.plant(workers=workers, gpu=gpu)
+        studies = by_the_clock(inputs.mix, region["modalities"], inputs.day, begin, end, random.Random(1))
+        name = f"{workers} workers{', GPU' if gpu else ''}"
+        outcome = simulate(
+            plant, inputs.stages, studies, (end - begin) * HOUR, warm_up=600,
+            tell=lambda share, name=name: tell(name, share),
+        )  # fmt: skip
+        row = {"plant": describe(plant), "outcome": outcome.as_document()}
+        rows.append({**row, "cost": cost_of(inputs, plant, region["modalities"])})
+    return {"how": region["how"], "modalities": region["modalities"], "hours": [begin, end], "rows": rows}
+
+
+def sweep(inputs: Inputs, tell: Tell) -> dict[str, Any]:
+    """How far each size goes: over workers, over modalities, and what each remedy brings."""
+    return {
+        "limit": LIMIT,
+        "workers": [
+            capacity(inputs, inputs.plant(workers=workers, gpu=gpu), inputs.stages, f"{workers} workers", tell)
+            for gpu in (False, True)
+            for workers in WORKERS
+        ],
+        "modalities": [at_the_peak(inputs, modalities, tell) for modalities in MODALITIES],
+        "remedies": remedies(inputs, tell),
+    }
+
+
+def capacity(inputs: Inputs, plant: Plant, stages: dict[str, Stage], name: str, tell: Tell) -> dict[str, Any]:
+    """Return how much a plant carries until its first resource is full, and what 1,000 studies cost then."""
+    found = find(plant, stages, inputs.mix, tell=lambda words: tell(f"{name}{', GPU' if plant.gpu else ''}, {words}"))
+    studies_a_month = found.rate / inputs.mix.objects_a_study * HOUR / max(inputs.day) * DAYS_A_MONTH
+    return {
+        "name": name,
+        "plant": describe(plant),
+        **bottleneck_of(found),
+        "modalities": found.rate / inputs.mix.objects_a_study * HOUR / max(inputs.day) / inputs.mix.studies_a_day,
+        "cost": cost.of_thousand(plant, Prices.of(inputs.assumed["prices"]), inputs.mix, studies_a_month),
+    }
+
+
+def bottleneck_of(found: Bottleneck) -> dict[str, Any]:
+    """Return the first bottleneck, those behind it, and how busy everything was."""
+    return {
+        "first": found.resource,
+        "objects_a_second": found.rate,
+        "next": [{"resource": name, "objects_a_second": rate} for name, rate in found.next_ones()],
+        "simulated": found.outcome.as_document(),
+    }
+
+
+def at_the_peak(inputs: Inputs, modalities: int, tell: Tell) -> dict[str, Any]:
+    """Return what so many modalities see in the busiest hour of the day, with four workers."""
+    plant = inputs.plant(workers=4)
+    busiest = inputs.day.index(max(inputs.day))
+    begin = float(busiest)
+    end = begin + PEAK_SECONDS / HOUR
+    studies = by_the_clock(inputs.mix, modalities, inputs.day, begin, end, random.Random(modalities))
+    outcome = simulate(
+        plant, inputs.stages, studies, PEAK_SECONDS, warm_up=PEAK_WARM_UP,
+        tell=lambda share: tell(f"{modalities} modalities", share),
+    )  # fmt: skip
+    return {"modalities": modalities, "plant": describe(plant), "outcome": outcome.as_document()}
+
+
+def remedies(inputs: Inputs, tell: Tell) -> list[dict[str, Any]]:
+    """Return what a site carries when something of it is changed, one after the other, each on top of the last."""
+    plant, stages = inputs.plant(workers=16), dict(inputs.stages)
+    intake = {name: stage for name, stage in stages.items() if name.startswith(("headers", "register"))}
+    rows = [capacity(inputs, plant, stages, "as it is", tell)]
+    plant = replace(plant, decoders=4, overlap=True)
+    rows.append(capacity(inputs, plant, stages, "four decoding children a worker, overlapping the network", tell))
+    stages |= slower(intake, 0.5)
+    rows.append(capacity(inputs, plant, stages, "registration at half its cost", tell))
+    stages |= slower(intake, 0.25)
+    rows.append(capacity(inputs, plant, stages, "registration at a quarter of its cost", tell))
+    plant = replace(plant, listeners=4, spool_bytes=4 * plant.spool_bytes, spool_channels=4 * plant.spool_channels)
+    rows.append(capacity(inputs, plant, stages, "four listeners, storage four times as fast", tell))
+    return rows
+
+
+def describe(plant: Plant) -> dict[str, Any]:
+    """Return what distinguishes a plant."""
+    return {
+        "workers": plant.workers, "gpu": plant.gpu, "cores": cost.cores_of(plant), "listeners": plant.listeners,
+        "decoders": plant.decoders, "overlap": plant.overlap,
+    }  # fmt: skip
+
+
+def cost_of(inputs: Inputs, plant: Plant, modalities: float) -> dict[str, float]:
+    """Return what 1,000 studies cost on a plant, with the studies that so many modalities make."""
+    a_month = modalities * inputs.mix.studies_a_day * DAYS_A_MONTH
+    return cost.of_thousand(plant, Prices.of(inputs.assumed["prices"]), inputs.mix, a_month)
+
+
+SCENARIOS: dict[str, Callable[[Inputs, Tell], dict[str, Any]]] = {
+    "hospital-day": hospital_day,
+    "regional-morning": regional_morning,
+    "sweep": sweep,
+}

@@ -32,7 +32,7 @@ class Delivering:
         while (study := self._due()) is not None:
             yield from self._in_the_process("report", study.objects)
             yield from site.spool.serve(site.draw("report_file")["wait"])
-            yield from site.transaction("report", study.objects, "delivery", site.threads.meter)
+            yield from site.transaction("report", study.objects, "delivery")
             site.counts.reported += 1
             site.deliveries.append(study)
 
@@ -47,7 +47,7 @@ class Delivering:
         yield site.compute("peer", seconds.get("peer", 0.0))
         wait = seconds.get("wait", 0.0) if site.plant.pacs_seconds is None else site.plant.pacs_seconds
         yield site.env.timeout(wait)
-        yield from site.transaction("deliver", 1, "delivery", site.threads.meter)
+        yield from site.transaction("deliver", 1, "delivery")
         site.counts.delivered += 1
         site.counts.to_report[study.kind].append(site.env.now - study.last_at)
 

@@ -64,7 +64,7 @@ class Worker:
         site = self.site
         owed = site.owed[lane]
         batch = [owed.popleft() for _ in range(min(len(owed), site.plant.max_batch))]
-        yield from site.transaction("claim", len(batch), "worker", site.workers.meter, self.machine)
+        yield from site.transaction("claim", len(batch), "worker", self.machine)
         return (batch, site.env.process(self._decode(batch))) if batch else None
 
     def _decode(self, batch: Sequence[Object]) -> Steps:
@@ -94,7 +94,7 @@ class Worker:
 
     def _commit(self, batch: Sequence[Object]) -> Steps:
         site = self.site
-        yield from site.change("commit", batch, "worker", site.workers.meter, self.machine)
+        yield from site.change("commit", batch, "worker", self.machine)
         site.counts.last_result_at = now = site.env.now
         for one in batch:
             study = one.study

@@ -62,7 +62,7 @@ class Registering:
             yield from site.read_spool(BYTES[one.study.kind])
             for party, spent in seconds.items():
                 yield site.compute(party, spent)
-        yield from site.change("register", batch, "intake", site.intake.meter)
+        yield from site.change("register", batch, "intake")
         filing = site.draw("file_away", len(batch))
         yield site.compute("intake", filing.get("intake", 0.0))
         yield from site.spool.serve(filing["wait"])
@@ -75,7 +75,7 @@ class Registering:
 
     def _sweep(self) -> Steps:
         site = self.site
-        yield from site.transaction("sweep", 1, "intake", site.intake.meter)
+        yield from site.transaction("sweep", 1, "intake")
         for lane, owed in site.owed.items():
             if owed:
                 yield from self.inference.publish(lane, "intake")

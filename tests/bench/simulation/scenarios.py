@@ -1,7 +1,7 @@
 """The scenarios: a hospital's day, a region's morning, and how far a site of each size goes."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,9 @@ MODALITIES = (1, 3, 10, 30, 100, 300, 1000)
 REGION = ((2, False), (4, False), (8, False), (1, True), (4, True))
 """Workers, and whether each has a GPU."""
 PEAK_SECONDS, PEAK_WARM_UP = 1500.0, 300.0
+
+FIRST_GUESS = 20.0
+"""Instances a second."""
 
 Tell = Callable[..., None]
 
@@ -75,21 +78,27 @@ def regional_morning(inputs: Inputs, tell: Tell) -> dict[str, Any]:
 
 def sweep(inputs: Inputs, tell: Tell) -> dict[str, Any]:
     """How far each size goes: over workers, over modalities, and what each remedy brings."""
+    sizes: list[dict[str, Any]] = []
+    for gpu in (False, True):
+        rate = FIRST_GUESS
+        for workers in WORKERS:
+            plant = inputs.plant(workers=workers, gpu=gpu)
+            sizes.append(capacity(inputs, plant, inputs.stages, f"{workers} workers", tell, rate))
+            rate = sizes[-1]["objects_a_second"]  # where the next one begins to look
     return {
         "limit": LIMIT,
-        "workers": [
-            capacity(inputs, inputs.plant(workers=workers, gpu=gpu), inputs.stages, f"{workers} workers", tell)
-            for gpu in (False, True)
-            for workers in WORKERS
-        ],
+        "workers": sizes,
         "modalities": [at_the_peak(inputs, modalities, tell) for modalities in MODALITIES],
         "remedies": remedies(inputs, tell),
     }
 
 
-def capacity(inputs: Inputs, plant: Plant, stages: dict[str, Stage], name: str, tell: Tell) -> dict[str, Any]:
+def capacity(
+    inputs: Inputs, plant: Plant, stages: Mapping[str, Stage], name: str, tell: Tell, guess: float
+) -> dict[str, Any]:
     """Return how much a plant carries until its first resource is full, and what 1,000 studies cost then."""
-    found = find(plant, stages, inputs.mix, tell=lambda words: tell(f"{name}{', GPU' if plant.gpu else ''}, {words}"))
+    said = f"{name}{', GPU' if plant.gpu else ''}"
+    found = find(plant, stages, inputs.mix, start=guess, tell=lambda words: tell(f"{said}, {words}"))
     studies_a_month = found.rate / inputs.mix.objects_a_study * HOUR / max(inputs.day) * DAYS_A_MONTH
     return {
         "name": name,
@@ -128,15 +137,21 @@ def remedies(inputs: Inputs, tell: Tell) -> list[dict[str, Any]]:
     """Return what a site carries when something of it is changed, one after the other, each on top of the last."""
     plant, stages = inputs.plant(workers=16), dict(inputs.stages)
     intake = {name: stage for name, stage in stages.items() if name.startswith(("headers", "register"))}
-    rows = [capacity(inputs, plant, stages, "as it is", tell)]
-    plant = replace(plant, decoders=4, overlap=True)
-    rows.append(capacity(inputs, plant, stages, "four decoding children a worker, overlapping the network", tell))
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str) -> None:
+        guess = rows[-1]["objects_a_second"] if rows else FIRST_GUESS
+        rows.append(capacity(inputs, plant, stages, name, tell, guess))
+
+    add("as it is")
     stages |= slower(intake, 0.5)
-    rows.append(capacity(inputs, plant, stages, "registration at half its cost", tell))
+    add("registration at half its cost")
     stages |= slower(intake, 0.25)
-    rows.append(capacity(inputs, plant, stages, "registration at a quarter of its cost", tell))
+    add("registration at a quarter of its cost")
+    plant = replace(plant, decoders=4, overlap=True)
+    add("four decoding children a worker, overlapping the network")
     plant = replace(plant, listeners=4, spool_bytes=4 * plant.spool_bytes, spool_channels=4 * plant.spool_channels)
-    rows.append(capacity(inputs, plant, stages, "four listeners, storage four times as fast", tell))
+    add("four listeners, storage four times as fast")
     return rows
 
 

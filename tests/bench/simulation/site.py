@@ -11,6 +11,13 @@ from tests.bench.simulation.plant import Plant
 from tests.bench.simulation.resources import Flusher, Meter, Processors, Station, Steps
 from tests.bench.simulation.stage_times import Stage
 
+CHAIN = "database: audit chain"
+WAITING = {
+    "intake: its process": "intake: waiting for others' transactions",
+    "inference workers": "inference workers: waiting for others' transactions",
+}
+"""Part of the time of a process: it stands still for the row of a study, the chain, or a connection."""
+
 Cores = Processors | None
 """Where something is computed; None: on the machine of listener and intake, and what the database does on its own."""
 
@@ -85,11 +92,14 @@ class Site:
         self.spool_wire = Station(env, "spool: bytes")
         self.intake = Station(env, "intake: its process")
         self.connections = Station(env, "database: connections", plant.database_connections)
-        self.chain = Station(env, "database: audit chain")
+        self.chain = Station(env, CHAIN)
         self.log = Flusher(env, "database: log flushes")
         self.broker = Station(env, "broker")
         self.workers = Station(env, "inference workers", plant.workers)
-        self.rows = Meter(env, "inference workers: waiting for a study's row", plant.workers)
+        self.waiting = {
+            "intake": Meter(env, WAITING["intake: its process"], 1),
+            "worker": Meter(env, WAITING["inference workers"], plant.workers),
+        }
         self.decoding = Meter(env, "inference workers: decoding", plant.workers)
         self.computing = Meter(env, "GPUs" if plant.gpu else "inference workers: network", plant.workers)
         self.delivery = Station(env, "delivery: its process")
@@ -108,7 +118,14 @@ class Site:
             self.workers, self.delivery, self.threads,
         ]  # fmt: skip
         meters = [station.meter for station in (*self.listeners, *single)]
-        meters += [self.front.meter, self.database.meter, self.log.meter, self.rows, self.decoding, self.computing]
+        meters += [
+            self.front.meter,
+            self.database.meter,
+            self.log.meter,
+            *self.waiting.values(),
+            self.decoding,
+            self.computing,
+        ]
         found: dict[str, Meter] = {}
         for meter in meters:  # of several listeners the first stands for all
             found.setdefault(meter.name, meter)
@@ -128,48 +145,39 @@ class Site:
         factor = stage.draw(self.chance)
         return {party: factor * stage.seconds(party, count, seen) for party in sorted(stage.parties)}
 
-    def idle(self, holder: Meter, waited_for: simpy.Event) -> Steps:
-        """Wait for something; whoever waits is not busy, and does not count as such."""
-        holder.add(-1)
+    def wait(self, party: str, waited_for: simpy.Event) -> Steps:
+        """Wait for what others hold; that a process waits is told from that it works."""
+        meter = self.waiting.get(party)
+        if meter is not None:
+            meter.add(1)
         yield waited_for
-        holder.add(1)
+        if meter is not None:
+            meter.add(-1)
 
-    def change(self, name: str, objects: Sequence[Object], party: str, holder: Meter, machine: Cores = None) -> Steps:
+    def change(self, name: str, objects: Sequence[Object], party: str, machine: Cores = None) -> Steps:
         """Run a transaction over objects: it holds the rows of their studies, in one order, and reads all of them."""
         studies = sorted({id(one.study): one.study for one in objects}.values(), key=lambda study: study.number)
         held = []
         for study in studies:
             study.row = study.row or simpy.Resource(self.env)
             held.append((study.row, study.row.request()))
-            if party == "worker":
-                self.rows.add(1)
-            yield from self.idle(holder, held[-1][1])
-            if party == "worker":
-                self.rows.add(-1)
+            yield from self.wait(party, held[-1][1])
         seen = sum(study.registered for study in studies)
-        yield from self.transaction(name, len(objects), party, holder, machine, seen)
+        yield from self.transaction(name, len(objects), party, machine, seen)
         for row, request in held:
             row.release(request)
 
-    def transaction(
-        self, name: str, count: int, party: str, holder: Meter, machine: Cores = None, seen: int = 0
-    ) -> Steps:
-        """Run one: its statements, then, where it writes audit events, the head of the chain until it is durable.
-
-        Parameters
-        ----------
-        holder
-            Of the process that runs it.
-        """
+    def transaction(self, name: str, count: int, party: str, machine: Cores = None, seen: int = 0) -> Steps:
+        """Run one: its statements, then, where it writes audit events, the head of the chain until it is durable."""
         stage, seconds = self.stages[name], self.draw(name, count, seen)
         trips = (stage.statements[0] + count * stage.statements[1]) * self.plant.round_trip_seconds
         connection = self.connections.take()
-        yield from self.idle(holder, connection)
+        yield from self.wait(party, connection)
         for chained in (False, True):
             share = stage.chained if chained else 1 - stage.chained
             head = self.chain.take() if chained and stage.chained else None
             if head is not None:
-                yield from self.idle(holder, head)
+                yield from self.wait(party, head)
             if share:
                 yield self.compute(party, share * seconds.get(party, 0.0), machine)
                 yield self.compute("database", share * seconds.get("database", 0.0))

@@ -15,7 +15,7 @@ SLICES = Mix(ct_share=1.0, films_a_day=0, cts_a_day=10, film_instances=(1,), sli
 
 
 def found(stages, start=40, **plant):
-    return find(Plant(modality_rate=30, **plant), stages, SLICES, start=start, seconds=16, warm_up=4)
+    return find(Plant(modality_rate=30, **plant), stages, SLICES, start=start)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_one_worker_is_full_first_at_the_rate_of_its_seconds(stages) -> None:
     bottleneck = found(stages)
     assert bottleneck.resource == "inference workers"
     assert bottleneck.rate == pytest.approx(LIMIT / 0.020, rel=0.05)
-    assert bottleneck.next_ones()[0][0] in {"intake: its process", "inference workers: decoding"}
+    assert bottleneck.next_ones()[0][0] == "intake: its process"
 
 
 def test_with_workers_enough_it_is_the_one_intake(stages) -> None:
@@ -44,7 +44,8 @@ def test_a_chain_that_everybody_waits_for_is_found(stages) -> None:
     stages["commit"] = replace(stages["commit"], each={"worker": 0.012}, chained=1.0)
     bottleneck = found(stages, start=60, workers=8)
     assert bottleneck.resource == "database: audit chain"
-    assert bottleneck.rate == pytest.approx(LIMIT / (0.012 + 0.0025), rel=0.08)
+    bound = LIMIT / (0.012 + 0.0025)  # what the chain alone would carry; whoever waits for it is full a little before
+    assert 0.8 * bound < bottleneck.rate <= 1.02 * bound
 
 
 def test_demands_are_the_utilisation_law_turned_round(stages) -> None:

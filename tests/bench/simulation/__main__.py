@@ -2,6 +2,7 @@
 
     python -m tests.bench.simulation measure  [--json FILE]     time every stage on this machine
     python -m tests.bench.simulation validate [--json FILE]     the real services beside the simulation of them
+    python -m tests.bench.simulation page                       write the tables of deploy/scaling.md from kept results
     python -m tests.bench.simulation run --scenario NAME [--json FILE] [--pictures DIR]
 
 `run` needs no server and no GPU: it reads the stage times and what is assumed from `figures/`.
@@ -10,7 +11,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,20 @@ def validate(options: argparse.Namespace) -> None:
     from tests.bench.simulation.validate import again, compare
 
     inputs = Inputs.read(options.measured)
-    if options.again:
-        rows = again(inputs, json.loads(options.again.read_text(encoding="utf-8"))["rows"])
-    else:
-        with progress("validate") as tell:
-            rows = compare(inputs, options.rounds, tell, options.workers)
-    write(options.json, {"measured": inputs.about_measured, "rows": rows})
+    rows: list[dict[str, Any]] = []
+    about = {"measured": inputs.about_measured}
+    with progress("validate") as tell:
+        if options.again:
+            found: Iterable[dict[str, Any]] = again(
+                inputs, json.loads(options.again.read_text(encoding="utf-8"))["rows"]
+            )
+        else:
+            found = compare(inputs, options.rounds, tell, options.workers)
+        for row in found:  # written as they come: a run takes its time
+            rows.append(row)
+            write(None if str(options.json) == "-" else options.json, about | {"rows": rows})
+    if str(options.json) == "-":
+        write(options.json, about | {"rows": rows})
     shown(options, tables.comparison(rows))
 
 
@@ -80,12 +89,21 @@ def run(options: argparse.Namespace) -> None:
     for name in names:
         with progress(name) as tell:
             documents[name] = scenarios.SCENARIOS[name](inputs, tell)
-        shown(options, *tables.of_scenario(name, documents[name]))
     write(options.json, {"measured": inputs.about_measured, **documents})
+    for name, document in documents.items():
+        shown(options, *tables.of_scenario(name, document))
     if options.pictures is not None:
         from tests.bench.simulation import charts
 
         shown(options, *(f"drawn: {path}" for path in charts.draw(documents, options.pictures)))
+
+
+def renew_page(_: argparse.Namespace) -> None:
+    """Write the tables of the page anew, from the results that are kept."""
+    from tests.bench.simulation import page
+
+    text = page.PAGE.read_text(encoding="utf-8")
+    page.PAGE.write_text(page.filled(text, page.tables_of(page.results())), encoding="utf-8")
 
 
 def write(path: Path | None, document: Any) -> None:
@@ -121,6 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     three.add_argument("--scenario", choices=[*scenarios.SCENARIOS, "all"], default="all")
     three.add_argument("--assumed", type=Path, default=ASSUMED, help="what is assumed")
     three.add_argument("--pictures", type=Path, help="a folder for charts, PNG and SVG")
+    four = commands.add_parser("page", help="write the tables of deploy/scaling.md from the results that are kept")
+    four.set_defaults(do=renew_page)
     for command in (two, three):
         command.add_argument("--measured", type=Path, default=MEASURED, help="what `measure` has written")
     for command in (one, two, three):

@@ -18,7 +18,7 @@ from tests.bench.simulation.stage_times import Stage
 LIMIT = 0.9
 """A resource that is busier is full: queues before it grow without measure."""
 CLOSE = 0.03
-ROUNDS = 8
+ROUNDS = 6
 PARTS = {*WAITING.values(), "inference workers: decoding", "inference workers: network"}
 """What is part of another resource's time."""
 
@@ -61,7 +61,7 @@ def window(mix: Mix, rate: float) -> tuple[float, float]:
     return (WARM_UP + rounds) * a_round / rate, WARM_UP * a_round / rate
 
 
-COUNTED, WARM_UP = 8, 2
+COUNTED, WARM_UP = 5, 2
 """Rounds of the mix, from one CT study to the next."""
 FEWEST = 1000
 """Instances that count at least."""

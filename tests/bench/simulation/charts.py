@@ -90,6 +90,7 @@ def _rates(axes: Axes, document: Mapping[str, Any]) -> None:
         workers = [row["plant"]["workers"] for row in rows]
         axes.plot(workers, [row["objects_a_second"] for row in rows], line, color="#8a96a3", zorder=1,
                   label="GPU (assumed)" if gpu else "CPU")  # fmt: skip
+        axes.plot(workers, [row["at_most"] for row in rows], line, color="#8a96a3", alpha=0.4, zorder=1)
         for row in rows:
             colour = COLOURS[firsts.index(row["first"])]
             axes.scatter(row["plant"]["workers"], row["objects_a_second"], color=colour, zorder=2)
@@ -97,7 +98,7 @@ def _rates(axes: Axes, document: Mapping[str, Any]) -> None:
         axes.scatter([], [], color=COLOURS[number], label=f"full first: {first}")
     axes.set_xscale("log", base=2)
     axes.set(xlabel="inference workers", ylabel="instances/s", ylim=(0, None))
-    axes.set_title(f"rate at which the first resource is {document['limit']:.0%} busy")
+    axes.set_title(f"rate at which the first resource is {document['limit']:.0%} busy (pale: at most)")
     axes.legend(frameon=False, fontsize=7)
 
 

@@ -79,6 +79,7 @@ class RealSite:
                     study_quiet_seconds=QUIET_SECONDS, sweep_seconds=SWEEP_SECONDS, lease_seconds=60,
                 )
             )  # fmt: skip
+            servers.callback(self._end)
             self.stack.start("listener", "intake", "delivery")
             names = [f"inference-{number}" for number in range(self.workers)]
             self.stack.start(*names)
@@ -90,6 +91,11 @@ class RealSite:
 
     def __exit__(self, *_: object) -> None:
         self._servers.close()
+
+    def _end(self) -> None:
+        """End the services at once: all is done by then, or has failed."""
+        for name in list(self.stack.processes):
+            self.stack.kill(name)
 
     def _warm(self, name: str) -> bool:
         return self.stack.log(name).count("model_ready") == len(MODELS)

@@ -78,7 +78,7 @@ class Outcome:
             "batch": fmean(counts.batches) if counts.batches else 0.0,
             "in_system": dict(zip(("begin", "end", "most"), self.in_system, strict=True)),
             "utilisation": self.utilisation,
-            "first": self.first[0],
+            "first": dict(zip(("resource", "busy"), self.first, strict=True)),
         }
 
 

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.bench.simulation.inputs import Inputs
@@ -45,9 +45,8 @@ def simulated(phase: str, workers: int, inputs: Inputs, seen: Seen) -> Outcome:
     return simulate(plant, slower(stages, factor), studies_of(phase), LONGEST, look_seconds=5)
 
 
-def compare(inputs: Inputs, rounds: int, tell: Tell, workers: Sequence[int] = WORKERS) -> list[dict[str, Any]]:
-    """Return a row for each round, number of workers and phase: what was seen beside what was simulated."""
-    rows = []
+def compare(inputs: Inputs, rounds: int, tell: Tell, workers: Sequence[int] = WORKERS) -> Iterator[dict[str, Any]]:
+    """Yield a row for each round, number of workers and phase: what was seen beside what was simulated."""
     for number in range(rounds):
         for count in workers:
             with RealSite(count) as site:
@@ -55,8 +54,7 @@ def compare(inputs: Inputs, rounds: int, tell: Tell, workers: Sequence[int] = WO
                     tell(f"round {number + 1}, {count} workers, {phase}")
                     seen = site.work_through(studies_of(phase), tell)
                     model = simulated(phase, count, inputs, seen)
-                    rows.append(row_of(number + 1, count, phase, seen, model, inputs.pace_seconds))
-    return rows
+                    yield row_of(number + 1, count, phase, seen, model, inputs.pace_seconds)
 
 
 def row_of(number: int, workers: int, phase: str, seen: Seen, model: Outcome, pace_seconds: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from statistics import fmean
 
 import pytest
 
+from tests.bench.simulation import page
 from tests.bench.simulation.__main__ import main
 from tests.bench.simulation.cost import Prices, of_thousand
 from tests.bench.simulation.inputs import ASSUMED, Inputs
@@ -115,3 +116,10 @@ def test_the_command_says_it_as_json_and_as_tables(tmp_path, capsys) -> None:
     }  # fmt: skip
     assert main(arguments) == 0
     assert "Cost of 1,000 studies" in capsys.readouterr().out
+
+
+def test_the_tables_of_the_page_are_those_of_the_results() -> None:
+    written = page.PAGE.read_text(encoding="utf-8")
+    assert page.filled(written, page.tables_of(page.results())) == written, "python -m tests.bench.simulation page"
+    with pytest.raises(ValueError, match="0 places for the table workers"):
+        page.filled("nothing", {"workers": "| |"})

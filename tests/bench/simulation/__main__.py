@@ -2,7 +2,7 @@
 
     python -m tests.bench.simulation measure  [--json FILE]     time every stage on this machine
     python -m tests.bench.simulation validate [--json FILE]     the real services beside the simulation of them
-    python -m tests.bench.simulation page                       write the tables of deploy/scaling.md from kept results
+    python -m tests.bench.simulation page                       tables and charts of deploy/scaling.md, of kept results
     python -m tests.bench.simulation run --scenario NAME [--json FILE] [--pictures DIR]
 
 `run` needs no server and no GPU: it reads the stage times and what is assumed from `figures/`.
@@ -99,11 +99,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def renew_page(_: argparse.Namespace) -> None:
-    """Write the tables of the page anew, from the results that are kept."""
-    from tests.bench.simulation import page
+    """Write the tables of the page anew, and its charts, from the results that are kept."""
+    from tests.bench.simulation import charts, page
 
+    found = page.results()
     text = page.PAGE.read_text(encoding="utf-8")
-    page.PAGE.write_text(page.filled(text, page.tables_of(page.results())), encoding="utf-8")
+    page.PAGE.write_text(page.filled(text, page.tables_of(found)), encoding="utf-8")
+    scenes = {name: found[name] for name in scenarios.SCENARIOS}
+    shown(argparse.Namespace(json=None), *(f"drawn: {path}" for path in charts.draw(scenes, page.PICTURES)))
 
 
 def write(path: Path | None, document: Any) -> None:
@@ -139,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     three.add_argument("--scenario", choices=[*scenarios.SCENARIOS, "all"], default="all")
     three.add_argument("--assumed", type=Path, default=ASSUMED, help="what is assumed")
     three.add_argument("--pictures", type=Path, help="a folder for charts, PNG and SVG")
-    four = commands.add_parser("page", help="write the tables of deploy/scaling.md from the results that are kept")
+    four = commands.add_parser("page", help="tables and charts of deploy/scaling.md from the results that are kept")
     four.set_defaults(do=renew_page)
     for command in (two, three):
         command.add_argument("--measured", type=Path, default=MEASURED, help="what `measure` has written")

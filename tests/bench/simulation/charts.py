@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 
 from tests.bench.simulation.tables import LEAST, name_of
 
-STYLE = {"font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "firstread"}
+STYLE = {
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "firstread",
+    "svg.fonttype": "none",
+}
 COLOURS = ("#15629c", "#b35c00", "#1a7040", "#8331a7", "#b3261e", "#4c5f55", "#7a6200", "#00707a")
 POINTS = ("p50", "p95", "p99")
 DASHES = ("-", "--", ":")

@@ -10,6 +10,7 @@ from tests.bench.simulation.tables import name_of
 
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).parents[3] / "deploy" / "scaling.md"
+PICTURES = PAGE.parent / "pictures"
 
 
 def results() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tests.bench.simulation.stage_times import Stage, slower
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 MODALITIES = (1, 3, 10, 30, 100, 300, 1000)
-REGION = ((2, False), (4, False), (8, False), (1, True), (4, True))
+REGION = ((4, False), (16, False), (4, True))
 """Workers, and whether each has a GPU."""
 FASTER = (1.0, 2.0, 3.0)
 OVERLOAD = 3.0
@@ -70,7 +70,7 @@ def regional_morning(inputs: Inputs, tell: Tell) -> dict[str, Any]:
         studies = by_the_clock(inputs.mix, region["modalities"], inputs.day, begin, end, random.Random(1))
         name = f"{workers} workers{', GPU' if gpu else ''}"
         outcome = simulate(
-            plant, inputs.stages, studies, (end - begin) * HOUR, warm_up=600,
+            plant, inputs.stages, studies, (end - begin) * HOUR, warm_up=300,
             tell=lambda share, name=name: tell(name, share),
         )  # fmt: skip
         row = {"plant": describe(plant), "outcome": outcome.as_document()}

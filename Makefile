@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 
-.PHONY: help demo test faults soak env lock lint types imports unit traps fuzz fuzz-network clean
+.PHONY: help demo test faults soak simulate env lock lint types imports unit traps fuzz fuzz-network clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "  make env                                           the environment alone (.venv)"
 	@echo "  make faults [ARGS='--only PACS']                   break everything on the way of a scan, count what is lost (15 min)"
 	@echo "  make soak [ARGS='--minutes 30']                    steady load on the real stack, every process watched"
+	@echo "  make simulate [ARGS='--scenario hospital-day']     what a site of any size would do, from measured stage times"
 	@echo "  make traps [ARGS='--only 7']                       every guard taken away in a copy: its tests have to turn red"
 	@echo "  make fuzz [ARGS='--cases N' | ARGS=--coverage]     hostile objects, 100,000 of them, and a table"
 	@echo "  make fuzz-network [ARGS='--cases 20000 --seed 1']  spoiled conversations with the real listener"
@@ -61,6 +62,10 @@ test: lint types imports
 
 soak: env
 	$(BIN)/python -m tests.soak $(ARGS)
+
+# What a site of any size would do. `python -m tests.bench.simulation measure` times the stages anew, `validate` checks.
+simulate: env
+	@$(BIN)/python -m tests.bench.simulation run $(ARGS)
 
 traps: env
 	@$(BIN)/python -m tests.traps $(ARGS)

@@ -1,0 +1,50 @@
+"""Hints: what the broker carries. Two that wait in a queue are enough, and a consumer takes the queues in turn."""
+
+from collections import deque
+from collections.abc import Sequence
+
+import simpy
+
+from tests.bench.simulation.resources import Steps
+from tests.bench.simulation.site import Site
+from worker.wakeups import ENOUGH
+
+
+class Hints:
+    """The queues of one kind of consumer.
+
+    Parameters
+    ----------
+    lanes
+        Names of the queues.
+    """
+
+    def __init__(self, site: Site, lanes: Sequence[str]) -> None:
+        self.site = site
+        self._waiting = dict.fromkeys(lanes, 0)
+        self._consumers: deque[simpy.Event] = deque()
+        self._order = deque(lanes)
+
+    def publish(self, lane: str, party: str) -> Steps:
+        """Leave a hint, unless there are enough; it costs the publisher and the broker either way."""
+        seconds = self.site.draw("hint")
+        yield self.site.compute(party, seconds.get("publisher", 0.0))
+        yield from self.site.broker.serve(seconds.get("broker", 0.0))
+        if self._waiting[lane] >= ENOUGH:
+            return
+        if self._consumers:
+            self._consumers.popleft().succeed(lane)
+        else:
+            self._waiting[lane] += 1
+
+    def take(self) -> simpy.Event:
+        """Wait for a hint; what is yielded becomes its queue's name."""
+        taken = self.site.env.event()
+        for _ in range(len(self._order)):
+            self._order.rotate(-1)
+            lane = self._order[-1]
+            if self._waiting[lane]:
+                self._waiting[lane] -= 1
+                return taken.succeed(lane)
+        self._consumers.append(taken)
+        return taken

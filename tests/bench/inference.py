@@ -1,0 +1,179 @@
+"""`firstread bench inference`: what our step adds to the bare engine, and what preparing an image costs."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import run as run_process
+from typing import Any
+
+import numpy as np
+
+from models.backend import load_backend
+from models.classifier import ENGINES, Classifier
+from models.errors import ModelError
+from models.registry import Package, Registry
+from tests.bench.goals import Goal
+from tests.bench.loads import radiograph
+from tests.bench.preparing import PREPARING, PYDICOM, contenders
+from tests.bench.receivers import OURS
+from tests.bench.report import Measure, Report
+from tests.bench.rounds import Effort, interleaved
+
+MEASURES = {"ms": Measure("ms an image", 2, more_is_better=False)}
+IMAGES = 64
+"""How many images a contender is given in a round."""
+BUCKETS = (1, 8, 32)
+DEFAULT_MODEL = "chest_xray_triage"
+COLD = "from the start of a process to its first result"
+BARE = {"keras": "bare tf.function", "onnx": "bare ONNX Runtime"}
+CALLED, PREDICT, LOOP = "model(x)", "model.predict", "model.predict in a loop"
+STEP_GOAL, PREPARING_GOAL, COLD_GOAL_MS = 1.05, 0.2, 3000.0
+
+
+@dataclass(frozen=True)
+class Plan(Effort):
+    """What is asked for; `model` is a name or `name@version`."""
+
+    model: str = DEFAULT_MODEL
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Somebody who does a piece of work: `images` at a call."""
+
+    name: str
+    work: Callable[[], object]
+    images: int
+
+    def measured(self, images: int) -> dict[str, float]:
+        """Do it until so many images are done; return the milliseconds an image."""
+        calls = max(images // self.images, 1)
+        began = time.perf_counter()
+        for _ in range(calls):
+            self.work()
+        return {"ms": 1000 * (time.perf_counter() - began) / (calls * self.images)}
+
+
+def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
+    """Measure; `tell` is told what is being done, how many steps are done, and how many there are."""
+    package = Registry().find(plan.model)
+    report = Report("inference", MEASURES, plan.counted, quick=plan.quick, wanted=_goals(package))
+    with tempfile.TemporaryDirectory(prefix="firstread-bench-") as name, ExitStack() as running:
+        (film,) = radiograph(512 if plan.quick else 2048).write(Path(name), 1)
+        cases: dict[str, list[Contender]] = {PREPARING: []}
+        for who, work in running.enter_context(contenders(film, package.card)).items():
+            cases[PREPARING].append(Contender(who, work, 1))
+        for engine in (one for one in ENGINES if one != "auto"):
+            try:
+                classifier = Classifier.load(package, engine=engine)
+            except ModelError as error:
+                report.absent[engine] = str(error)
+                continue
+            cases |= dict(_batches(package, classifier, engine, report.absent))
+            cases[f"{COLD}, {engine}"] = [Contender(OURS, _cold(package, engine, film), 1)]
+        if "onnx" not in ENGINES:
+            report.absent["onnx"] = "this version has no such engine"
+        words = [word.lower() for word in plan.only]
+        chosen = {case: who for case, who in cases.items() if not words or any(word in case.lower() for word in words)}
+        total, done = (plan.counted + 1) * sum(map(len, chosen.values())), 0
+        for case, many in chosen.items():
+            images = 1 if case.startswith(COLD) else 8 if plan.quick or case == PREPARING else IMAGES
+
+            def measure(one: Contender, case: str = case, images: int = images) -> dict[str, float]:
+                nonlocal done
+                tell(f"{case}: {one.name}", done, total)
+                done += 1
+                return one.measured(images)
+
+            def keep(one: Contender, figures: dict[str, float], case: str = case) -> None:
+                report.seen.add(case, one.name, **figures)
+
+            interleaved(many, plan.counted, measure, keep)
+    return report
+
+
+def case_of(package: Package, engine: str, bucket: int) -> str:
+    """Name a case."""
+    return f"{package.card.name}, {engine}, batch {bucket}"
+
+
+def _batches(
+    package: Package, classifier: Classifier, engine: str, absent: dict[str, str]
+) -> Iterator[tuple[str, list[Contender]]]:
+    """Yield each batch size with whoever computes it."""
+    shape = package.card.input
+    random = np.random.default_rng(1)
+    for bucket in BUCKETS:
+        batch = random.standard_normal((bucket, shape.rows, shape.columns, shape.channels)).astype(np.float32)
+        found = {OURS: lambda batch=batch: classifier.probabilities(batch)}
+        if engine == "keras":
+            found |= _keras(classifier.network, batch)
+        elif bare := _bare_onnx(package, batch, absent):
+            found[BARE["onnx"]] = bare
+        yield case_of(package, engine, bucket), [Contender(name, work, bucket) for name, work in found.items()]
+
+
+def _keras(network: Any, batch: np.ndarray) -> dict[str, Callable[[], object]]:
+    """What Keras offers: compiled, called, asked to predict, and that one image at a time."""
+    _, tf = load_backend()
+    step = tf.function(
+        lambda images: network(images, training=False), input_signature=[tf.TensorSpec(batch.shape, tf.float32)]
+    ).get_concrete_function()
+    found: dict[str, Callable[[], object]] = {
+        BARE["keras"]: lambda: step(tf.constant(batch)).numpy(),
+        CALLED: lambda: np.asarray(network(batch, training=False)),
+        PREDICT: lambda: network.predict(batch, batch_size=len(batch), verbose=0),
+    }
+    if len(batch) > 1:
+        found[LOOP] = lambda: [network.predict(image[np.newaxis], verbose=0) for image in batch]
+    return found
+
+
+def _bare_onnx(package: Package, batch: np.ndarray, absent: dict[str, str]) -> Callable[[], object] | None:
+    """ONNX Runtime on the package's network and nothing else; None where either is not here."""
+    networks = sorted(package.weights.parent.glob("*.onnx"))
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        absent[BARE["onnx"]] = "onnxruntime is not installed"
+        return None
+    if not networks:
+        absent[BARE["onnx"]] = f"{package.card.identifier} holds no .onnx"
+        return None
+    session = onnxruntime.InferenceSession(networks[0], providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    return lambda: session.run(None, {taken.name: batch})
+
+
+def _cold(package: Package, engine: str, film: Path) -> Callable[[], object]:
+    """A process that gets ready as a worker does, reads one film, classifies it and ends."""
+    command = [sys.executable, "-m", "tests.bench.cold_start", package.card.identifier, engine, str(film)]
+    return lambda: run_process(command, check=True, capture_output=True)
+
+
+def _goals(package: Package) -> tuple[Goal, ...]:
+    def step(bucket: int) -> Goal:
+        case, bare = case_of(package, "onnx", bucket), BARE["onnx"]
+        words = f"inference step ÷ bare ONNX Runtime, batch {bucket}"
+        return Goal(words, "<=", STEP_GOAL, lambda seen: seen.ratio(case, OURS, bare, "ms"), "the onnx engine")
+
+    return (
+        Goal(
+            "preparing a CR ÷ pydicom and Pillow",
+            "<=",
+            PREPARING_GOAL,
+            lambda seen: seen.ratio(PREPARING, OURS, PYDICOM, "ms"),
+        ),
+        *(step(bucket) for bucket in BUCKETS),
+        Goal(
+            "start of a process to its first result with onnx, ms",
+            "<=",
+            COLD_GOAL_MS,
+            lambda seen: seen.spread(f"{COLD}, onnx", OURS, "ms"),
+            "the onnx engine",
+        ),
+    )

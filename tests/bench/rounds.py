@@ -1,0 +1,67 @@
+"""Rounds: every contender once in each, in an order that turns, after one round that warms up and is not counted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+Contender = TypeVar("Contender")
+QUICK_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done.
+
+    Attributes
+    ----------
+    only
+        Words; cases and contenders with one of them in their name take part.
+    quick
+        Fewer and smaller objects, two rounds: whether it works, not how fast it is.
+    """
+
+    rounds: int = 5
+    only: tuple[str, ...] = ()
+    quick: bool = False
+
+    @property
+    def counted(self) -> int:
+        """How many rounds count."""
+        return min(self.rounds, QUICK_ROUNDS) if self.quick else self.rounds
+
+
+def turned(contenders: Sequence[Contender], number: int) -> list[Contender]:
+    """Return the contenders in the order of round `number`: each begins once, and follows another each time."""
+    if not contenders:
+        return []
+    first = number % len(contenders)
+    return [*contenders[first:], *contenders[:first]]
+
+
+def interleaved(
+    contenders: Sequence[Contender],
+    rounds: int,
+    measure: Callable[[Contender], dict[str, float]],
+    keep: Callable[[Contender, dict[str, float]], None],
+    *,
+    after_round: Callable[[], None] = lambda: None,
+) -> None:
+    """Measure every contender once a round.
+
+    Parameters
+    ----------
+    rounds
+        How many are counted; one before them is not.
+    measure
+        Runs a contender and returns its figures.
+    keep
+        Takes the figures of the rounds that count.
+    after_round
+        Clears up, before the next round.
+    """
+    for number in range(rounds + 1):
+        for contender in turned(contenders, number):
+            figures = measure(contender)
+            if number > 0:
+                keep(contender, figures)
+        after_round()

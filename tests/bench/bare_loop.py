@@ -45,12 +45,16 @@ class BareLoop:
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
-        for _ in range(self._workers):
-            self._processes.append(
-                subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            )
-        for process in self._processes:
-            self._hear(process, "ready")
+        try:
+            for _ in range(self._workers):
+                self._processes.append(
+                    subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                )
+            for process in self._processes:
+                self._hear(process, "ready")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,9 +3,10 @@
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from subprocess import run as run_process
 from typing import Any
@@ -21,7 +22,7 @@ from tests.bench.loads import radiograph
 from tests.bench.preparing import PREPARING, PYDICOM, contenders
 from tests.bench.receivers import OURS
 from tests.bench.report import Measure, Report
-from tests.bench.rounds import Effort, interleaved
+from tests.bench.rounds import Effort, check_words, chosen, interleaved
 
 MEASURES = {"ms": Measure("ms an image", 2, more_is_better=False)}
 IMAGES = 64
@@ -58,30 +59,37 @@ class Contender:
         return {"ms": 1000 * (time.perf_counter() - began) / (calls * self.images)}
 
 
+Making = Callable[[], dict[str, Callable[[], object]]]
+"""Gets a case ready: who takes part, and what each does at a call."""
+
+
 def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
     """Measure; `tell` is told what is being done, how many steps are done, and how many there are."""
     package = Registry().find(plan.model)
     report = Report("inference", MEASURES, plan.counted, quick=plan.quick, wanted=_goals(package))
     with tempfile.TemporaryDirectory(prefix="firstread-bench-") as name, ExitStack() as running:
         (film,) = radiograph(512 if plan.quick else 2048).write(Path(name), 1)
-        cases: dict[str, list[Contender]] = {PREPARING: []}
-        for who, work in running.enter_context(contenders(film, package.card)).items():
-            cases[PREPARING].append(Contender(who, work, 1))
+        makings: dict[str, Making] = {PREPARING: lambda: running.enter_context(contenders(film, package.card))}
+        sizes = {PREPARING: 1}
+        load = cache(lambda engine: Classifier.load(package, engine=engine))
         for engine in (one for one in ENGINES if one != "auto"):
-            try:
-                classifier = Classifier.load(package, engine=engine)
-            except ModelError as error:
-                report.absent[engine] = str(error)
-                continue
-            cases |= dict(_batches(package, classifier, engine, report.absent))
-            cases[f"{COLD}, {engine}"] = [Contender(OURS, _cold(package, engine, film), 1)]
+            for bucket in BUCKETS:
+                case = case_of(package, engine, bucket)
+                makings[case], sizes[case] = partial(_batch, package, load, engine, bucket, report.absent), bucket
+            case = f"{COLD}, {engine}"
+            makings[case], sizes[case] = partial(_cold, package, engine, film), 1
         if "onnx" not in ENGINES:
             report.absent["onnx"] = "this version has no such engine"
-        words = [word.lower() for word in plan.only]
-        chosen = {case: who for case, who in cases.items() if not words or any(word in case.lower() for word in words)}
-        total, done = (plan.counted + 1) * sum(map(len, chosen.values())), 0
-        for case, many in chosen.items():
-            images = 1 if case.startswith(COLD) else 8 if plan.quick or case == PREPARING else IMAGES
+        check_words(plan.only, makings)
+        cases: dict[str, list[Contender]] = {}
+        for case in chosen(list(makings), plan.only):
+            try:
+                cases[case] = [Contender(who, work, sizes[case]) for who, work in makings[case]().items()]
+            except ModelError as error:
+                report.absent[case] = str(error)
+        total, done = (plan.counted + 1) * sum(map(len, cases.values())), 0
+        for case, many in cases.items():
+            images = 1 if case.startswith(COLD) else 2 if plan.quick else 8 if case == PREPARING else IMAGES
 
             def measure(one: Contender, case: str = case, images: int = images) -> dict[str, float]:
                 nonlocal done
@@ -101,20 +109,26 @@ def case_of(package: Package, engine: str, bucket: int) -> str:
     return f"{package.card.name}, {engine}, batch {bucket}"
 
 
-def _batches(
-    package: Package, classifier: Classifier, engine: str, absent: dict[str, str]
-) -> Iterator[tuple[str, list[Contender]]]:
-    """Yield each batch size with whoever computes it."""
+def _batch(
+    package: Package, load: Callable[[str], Classifier], engine: str, bucket: int, absent: dict[str, str]
+) -> dict[str, Callable[[], object]]:
+    """Get ready whoever computes a batch of one size.
+
+    Raises
+    ------
+    ModelError
+        The engine is not here.
+    """
+    classifier = load(engine)
     shape = package.card.input
-    random = np.random.default_rng(1)
-    for bucket in BUCKETS:
-        batch = random.standard_normal((bucket, shape.rows, shape.columns, shape.channels)).astype(np.float32)
-        found = {OURS: lambda batch=batch: classifier.probabilities(batch)}
-        if engine == "keras":
-            found |= _keras(classifier.network, batch)
-        elif bare := _bare_onnx(package, batch, absent):
-            found[BARE["onnx"]] = bare
-        yield case_of(package, engine, bucket), [Contender(name, work, bucket) for name, work in found.items()]
+    size = (bucket, shape.rows, shape.columns, shape.channels)
+    batch = np.random.default_rng(1).standard_normal(size).astype(np.float32)
+    found: dict[str, Callable[[], object]] = {OURS: lambda: classifier.probabilities(batch)}
+    if engine == "keras":
+        found |= _keras(classifier.network, batch)
+    elif bare := _bare_onnx(package, batch, absent):
+        found[BARE["onnx"]] = bare
+    return found
 
 
 def _keras(network: Any, batch: np.ndarray) -> dict[str, Callable[[], object]]:
@@ -149,10 +163,10 @@ def _bare_onnx(package: Package, batch: np.ndarray, absent: dict[str, str]) -> C
     return lambda: session.run(None, {taken.name: batch})
 
 
-def _cold(package: Package, engine: str, film: Path) -> Callable[[], object]:
+def _cold(package: Package, engine: str, film: Path) -> dict[str, Callable[[], object]]:
     """A process that gets ready as a worker does, reads one film, classifies it and ends."""
     command = [sys.executable, "-m", "tests.bench.cold_start", package.card.identifier, engine, str(film)]
-    return lambda: run_process(command, check=True, capture_output=True)
+    return {OURS: lambda: run_process(command, check=True, capture_output=True)}
 
 
 def _goals(package: Package) -> tuple[Goal, ...]:

@@ -21,6 +21,7 @@ from pydicom.uid import (
 
 from tests.support.objects import film, prefix
 from worker.demo.film import Pattern, frontal
+from worker.errors import SettingsError
 
 ROOT = "1.2.826.0.1.3680043.10.1553."
 """Of the UIDs made here; `uid` puts ten digits behind it."""
@@ -119,7 +120,7 @@ def scans_in(folder: Path, limit: int) -> list[Path]:
 
     Raises
     ------
-    ValueError
+    SettingsError
         There is none.
     """
     found: list[Path] = []
@@ -133,5 +134,5 @@ def scans_in(folder: Path, limit: int) -> list[Path]:
         if len(found) == limit:
             break
     if not found:
-        raise ValueError(f"{folder} holds no uncompressed DICOM image (explicit or implicit VR little endian)")
+        raise SettingsError(f"{folder} holds no uncompressed DICOM image (explicit or implicit VR little endian)")
     return found

@@ -7,7 +7,7 @@ nothing. What reads the headers and what runs the network is timed apart and doe
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.bench.goals import Goal
 from tests.bench.loads import Load, radiograph
 from tests.bench.receivers import OURS
 from tests.bench.report import Measure, Report
-from tests.bench.rounds import Effort, interleaved
+from tests.bench.rounds import Effort, check_words, chosen, interleaved
 from tests.conftest import RedisServer
 from tests.faults.postgres import PostgresServer
 from tests.support.fakes import MODEL, FakeClassifier, FakeFrame, make_pipeline
@@ -159,10 +159,13 @@ def measured(bench: Bench, batch: int, count: int) -> dict[str, float]:
 
 
 @contextmanager
-def databases(folder: Path, absent: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Start a PostgreSQL where there is one to start; give the URL of each database."""
-    urls = {"sqlite": f"sqlite:///{folder}/firstread.db"}
+def databases(folder: Path, wanted: Sequence[str], absent: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Give the URL of each database that is wanted; a PostgreSQL is started where there is one to start."""
+    urls = {"sqlite": f"sqlite:///{folder}/firstread.db"} if "sqlite" in wanted else {}
     with ExitStack() as running:
+        if "postgresql" not in wanted:
+            yield urls
+            return
         try:
             server = PostgresServer(folder / "pg")
         except ModuleNotFoundError as error:
@@ -181,14 +184,16 @@ def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
         redis = RedisServer(folder)
         redis.start()
         running.callback(redis.stop)
-        urls = running.enter_context(databases(folder, report.absent))
-        urls = {key: url for key, url in urls.items() if not plan.only or any(word in key for word in plan.only)}
+        check_words(plan.only, DATABASES, BATCHES)
+        urls = running.enter_context(databases(folder, chosen(list(DATABASES), plan.only), report.absent))
         load = radiograph(SMALL_SIDE)
         benches = [Bench(database, url, folder / database, redis.url, load) for database, url in urls.items()]
         for bench in benches:
             running.callback(bench.close)
-        total, done = len(BATCHES) * len(benches) * (plan.counted + 1) + len(benches), 0
-        for case, batch in BATCHES.items():
+        cases = chosen(list(BATCHES), plan.only)
+        total, done = len(cases) * len(benches) * (plan.counted + 1) + len(benches), 0
+        for case in cases:
+            batch = BATCHES[case]
             count = max(batch, SINGLES) // (4 if plan.quick else 1)
             size = min(batch, count)
 

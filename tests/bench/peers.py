@@ -4,25 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from typing import Any, ClassVar
 
 from tests.bench.receivers import Receiver, empty, files_below
 from tests.support import peers
-from tests.support.stack import answers, free_port
+from tests.support.stack import free_port
 
-PATIENCE_SECONDS = 60.0
 AT_THEIR_BEST = {**os.environ, "TCP_NODELAY": "1"}
 """What dcmtk's network library, which Orthanc uses too, is to be told."""
-
-
-def wait_listening(port: int) -> None:
-    """Wait until somebody listens on a port."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not answers(port):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"nobody listens on port {port} after {PATIENCE_SECONDS:g} s")
-        time.sleep(0.05)
 
 
 class Storescp(Receiver):
@@ -40,7 +29,6 @@ class Storescp(Receiver):
         self._server.environment = AT_THEIR_BEST
         self._server.start()
         self.port, self.ae_title = self._server.port, self._server.ae_title
-        wait_listening(self.port)
 
     def stop(self) -> None:
         self._server.stop()
@@ -79,7 +67,6 @@ class Orthanc(Receiver):
         self._server.environment = AT_THEIR_BEST
         self._server.start()
         self.port, self.ae_title = self._server.port, self._server.ae_title
-        wait_listening(self.port)
 
     def stop(self) -> None:
         self._server.stop()
@@ -116,7 +103,6 @@ class PynetdicomApp(Receiver):
             [sys.executable, "-m", "pynetdicom", "storescp", str(self.port), *options],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        wait_listening(self.port)
 
     def stop(self) -> None:
         self._process.terminate()

@@ -14,7 +14,7 @@ from tests.bench.goals import Goal
 from tests.bench.loads import Load, Sendable, radiograph
 from tests.bench.receivers import OURS
 from tests.bench.report import Measure, Report
-from tests.bench.rounds import Effort, interleaved
+from tests.bench.rounds import Effort, check_words, chosen, interleaved
 from tests.bench.senders import LeanSender
 from tests.bench.summary import Seen, Spread, percentiles
 from tests.bench.systems import QUIET_SECONDS, OrthancWithPlugin, OurSystem, System
@@ -31,6 +31,7 @@ MEASURES = {
 }
 BURST, BACKLOG, IDLE = "saturated: a burst", "a backlog, drained", "idle: one at a time"
 LOADS = {f"at {share:.0%} of its own rate": share for share in (0.5, 0.8, 1.0)}
+CASES = (BURST, IDLE, *LOADS, BACKLOG)
 LIMIT = "decode + inference, bare processes"
 BURST_IMAGES, IDLE_IMAGES, LOAD_SECONDS = 48, 12, 4.0
 LOOK_SECONDS = 0.002
@@ -161,6 +162,7 @@ def latencies(sent: Sent, system: System) -> dict[str, float]:
 def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
     """Measure; `tell` is told what is being done, how many steps are done, and how many there are."""
     report = Report("pipeline", MEASURES, plan.counted, quick=plan.quick, wanted=GOALS)
+    check_words(plan.only, CASES)
     report.notes.append(
         f"a study is quiet after {QUIET_SECONDS:g} s here; its report waits for that, and for the sweep every 2 s"
     )
@@ -168,13 +170,18 @@ def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
     with tempfile.TemporaryDirectory(prefix="fr-b-") as name, ExitStack() as running:
         folder = Path(name)
         rounds = Rounds(load, 0.1 if plan.quick else 1.0)
+        wanted = set(chosen(CASES, plan.only))
+        if wanted & LOADS.keys():  # which are shares of the rate of a burst
+            wanted.add(BURST)
+        cases = [case for case in CASES if case in wanted]
         systems: list[System] = [OurSystem(folder, plan.model, plan.engine, plan.workers)]
-        systems += orthancs(plan, folder, report.absent)
+        if wanted != {BACKLOG}:  # which is a matter between ours and the limit
+            systems += orthancs(plan, folder, report.absent)
         bare = BareLoop(plan.model, plan.engine, plan.workers)
-        for one in (*systems, bare):
+        for one in systems if BACKLOG not in wanted else (*systems, bare):
             running.enter_context(one)
-        cases = [case for case in (BURST, IDLE, *LOADS, BACKLOG) if case == BURST or _wanted(case, plan.only)]
-        total, done = (plan.counted + 1) * (len(cases) * len(systems)), 0
+        total = (plan.counted + 1) * sum(2 if case == BACKLOG else len(systems) for case in cases)
+        done = 0
         for case in cases:
             contenders: Sequence[System | BareLoop] = systems if case != BACKLOG else (systems[0], bare)
 
@@ -215,10 +222,6 @@ def orthancs(plan: Plan, folder: Path, absent: dict[str, str]) -> list[System]:
         OrthancWithPlugin(PREDICTING, folder / "predict", plan.model, "predict:keras", plan.orthanc_python),
         OrthancWithPlugin(SAME_ENGINE, folder / "engine", plan.model, f"engine:{plan.engine}", plan.orthanc_python),
     ]
-
-
-def _wanted(name: str, only: Sequence[str]) -> bool:
-    return not only or any(word.lower() in name.lower() for word in only)
 
 
 PREDICTING, SAME_ENGINE = "Orthanc + plugin, model.predict", "Orthanc + plugin, our engine"

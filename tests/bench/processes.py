@@ -40,6 +40,6 @@ class Processes:
                 Path(f"/proc/{process.pid}/clear_refs").write_text("5")
         return {process.pid: memory_mib(process.pid, "VmRSS") for process in processes}
 
-    def growthmemory_mib(self, before: dict[int, float]) -> float:
+    def growth_mib(self, before: dict[int, float]) -> float:
         """Return by how much the processes of `begin_peak` grew at their peak since, MiB, all together."""
         return sum(memory_mib(pid, "VmHWM") - held for pid, held in before.items() if psutil.pid_exists(pid))

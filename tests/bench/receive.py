@@ -13,7 +13,7 @@ from tests.bench.peers import ForkingStorescp, Orthanc, OrthancUnsynced, Pynetdi
 from tests.bench.processes import Processes
 from tests.bench.receivers import LIMIT, OURS, Ours, RawLimit, Receiver
 from tests.bench.report import Measure, Report
-from tests.bench.rounds import Effort, interleaved
+from tests.bench.rounds import Effort, check_words, chosen, interleaved
 from tests.bench.senders import NotSent, Storescu
 from tests.bench.summary import Seen, Spread
 
@@ -105,17 +105,20 @@ def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
     report = Report("receive", MEASURES, plan.counted, quick=plan.quick, wanted=GOALS)
     with tempfile.TemporaryDirectory(prefix="firstread-bench-") as name, ExitStack() as running:
         folder = Path(name)
-        chosen = [case for case in cases(folder / "objects", plan) if _wanted(case.name, plan.only, _CASE_WORDS)]
+        known = {case.name: case for case in cases(folder / "objects", plan)}
+        peers = [kind.name for kind in RECEIVERS if kind not in {RawLimit, Ours}]
+        check_words(plan.only, known, peers)
+        wanted = [known[name] for name in chosen(list(known), plan.only)]
         receivers: list[Receiver] = []
         for kind in RECEIVERS:
             if why := kind.missing():
                 report.absent[kind.name] = why
-            elif kind in {RawLimit, Ours} or _wanted(kind.name, plan.only, _RECEIVER_WORDS):
+            elif kind in {RawLimit, Ours} or kind.name in chosen(peers, plan.only):
                 receivers.append(running.enter_context(kind(folder / kind.__name__)))
                 report.marks[kind.name] = "durable" if kind.durable else "not durable"
-        runs = [[one for one in receivers if takes_part(type(one), case)] for case in chosen]
+        runs = [[one for one in receivers if takes_part(type(one), case)] for case in wanted]
         total, done = (plan.counted + 1) * sum(map(len, runs)), 0
-        for case, contenders in zip(chosen, runs, strict=True):
+        for case, contenders in zip(wanted, runs, strict=True):
 
             def measure(receiver: Receiver, case: Case = case) -> dict[str, float]:
                 nonlocal done
@@ -155,16 +158,6 @@ def _clear(receivers: Sequence[Receiver]) -> None:
     for receiver in receivers:
         receiver.clear()
     os.sync()
-
-
-_CASE_WORDS = ("cr", "ct", "1 association", "4 associations", "nagle", "own")
-_RECEIVER_WORDS = ("dcmtk", "storescp", "orthanc", "fsync", "pynetdicom", "fork")
-
-
-def _wanted(name: str, only: Sequence[str], vocabulary: Sequence[str]) -> bool:
-    """Say whether a name has one of the words; words of another vocabulary say nothing of it."""
-    words = [word.lower() for word in only if any(word.lower() in known for known in vocabulary)]
-    return not words or any(word in name.lower() for word in words)
 
 
 def _over(case: str, other: str) -> Callable[[Seen], Spread | None]:

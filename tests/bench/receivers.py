@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Self
 from tests.bench import raw_limit
 from tests.bench.senders import Storescu
 from tests.support.listener_process import ListenerProcess
+from tests.support.stack import answers
 
 OURS = "firstread"
 LIMIT = "raw limit"
+PATIENCE_SECONDS = 60.0
 
 
 class Receiver(ABC):
@@ -42,7 +45,19 @@ class Receiver(ABC):
 
     def __enter__(self) -> Self:
         self.start()
+        try:
+            self._wait_listening()
+        except BaseException:
+            self.stop()
+            raise
         return self
+
+    def _wait_listening(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not answers(self.port):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.name} does not listen after {PATIENCE_SECONDS:g} s")
+            time.sleep(0.05)
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -54,7 +69,7 @@ class Receiver(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start, and wait until it listens."""
+        """Start; it will listen on `port`."""
 
     @abstractmethod
     def stop(self) -> None:

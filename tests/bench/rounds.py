@@ -1,8 +1,10 @@
 """Rounds: every contender once in each, in an order that turns, after one round that warms up and is not counted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+from worker.errors import SettingsError
 
 Contender = TypeVar("Contender")
 QUICK_ROUNDS = 2
@@ -28,6 +30,29 @@ class Effort:
     def counted(self) -> int:
         """How many rounds count."""
         return min(self.rounds, QUICK_ROUNDS) if self.quick else self.rounds
+
+
+def chosen(names: Sequence[str], only: Sequence[str]) -> list[str]:
+    """Return the names that have one of the words in them; words that are in none of these names say nothing of them.
+
+    So a word may be of a case or of a contender, and each is asked for its own.
+    """
+    words = [word.lower() for word in only if any(word.lower() in name.lower() for name in names)]
+    return [name for name in names if not words or any(word in name.lower() for word in words)]
+
+
+def check_words(only: Sequence[str], *groups: Iterable[str]) -> None:
+    """Refuse words that are in no name at all.
+
+    Raises
+    ------
+    SettingsError
+        Naming the word, and what there is.
+    """
+    names = [name for group in groups for name in group]
+    for word in only:
+        if not any(word.lower() in name.lower() for name in names):
+            raise SettingsError(f"--only {word}: nothing is called so; there are: {'; '.join(names)}")
 
 
 def turned(contenders: Sequence[Contender], number: int) -> list[Contender]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -45,7 +46,11 @@ def run(benchmark: str, tell: Tell, **options: Any) -> Report:
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
     }
     began = time.monotonic()
-    report: Report = module.run(module.Plan(**options), tell)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended
+    try:
+        report: Report = module.run(module.Plan(**options), tell)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     report.about = {**about, "seconds": round(time.monotonic() - began, 1)}
     return report
 

@@ -19,6 +19,7 @@ from tests.support.raw_store import (
     pdv,
     store_request,
 )
+from worker.errors import FirstreadError
 
 ROOM = 131072 - 6
 """Bytes of a fragment: every receiver here takes PDUs of 128 KiB."""
@@ -27,7 +28,7 @@ LOG_CONFIG = Path(__file__).with_name("storescu_log.cfg")
 BEGIN, SUCCESS = "Sending file", "Received Store Response (Success)"
 
 
-class NotSent(Exception):
+class NotSent(FirstreadError):
     """A sender did not get success for all it sent: a figure of such a round would be none."""
 
 

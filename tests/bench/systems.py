@@ -92,10 +92,14 @@ class OurSystem(System):
         self.port = self._stack.port
 
     def __enter__(self) -> Self:
-        self._redis.start()
-        self._pacs.start()
-        self._stack.start("listener", "intake", "delivery", *self.workers)
-        self._watch.open(READY_SECONDS)
+        try:
+            self._redis.start()
+            self._pacs.start()
+            self._stack.start("listener", "intake", "delivery", *self.workers)
+            self._watch.open(READY_SECONDS)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

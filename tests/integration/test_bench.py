@@ -1,10 +1,11 @@
 """A tiny round of each benchmark on real servers: it runs to its end and finds something; how fast is no matter."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
-from tests.bench import inference, owed_work, receive
+from tests.bench import inference, owed_work, pipeline, receive
 from tests.bench.peers import Orthanc, PynetdicomApp, Storescp
 from tests.bench.preparing import GUARDED, PREPARING, PYDICOM
 from tests.bench.receivers import LIMIT, OURS
@@ -61,3 +62,17 @@ def test_queue(caplog: pytest.LogCaptureFixture) -> None:
         told_plans = [line for one in statements for line in one["plan"]]
         assert any("ix_work_item_owed" in line for line in told_plans), told_plans
         assert not any(line.startswith("SCAN work_item") for line in told_plans), told_plans
+
+
+@pytest.mark.peer("storescp")
+def test_pipeline() -> None:
+    """A backlog piles up while the worker stands still, then it is drained; beside it the loop over files."""
+    plan = pipeline.Plan(rounds=1, quick=True, only=(pipeline.BACKLOG,))
+    report = pipeline.run(plan, lambda *_: None)
+    assert told(report, measure="per_second") == {pipeline.BACKLOG: {OURS, pipeline.LIMIT}}
+
+
+def test_orthanc_is_named_where_its_plugin_is_not_installed(tmp_path: Path) -> None:
+    absent: dict[str, str] = {}
+    assert pipeline.orthancs(pipeline.Plan(orthanc_python=tmp_path / "plugin.so"), tmp_path, absent) == []
+    assert "not" in absent["Orthanc + plugin"]

@@ -6,6 +6,7 @@ import pytest
 from pydicom import dcmread
 
 from tests.bench.loads import radiograph, scans_in, slice_of_ct
+from worker.errors import SettingsError
 
 
 def test_objects_have_uids_of_their_own_and_the_same_size(tmp_path: Path) -> None:
@@ -30,5 +31,5 @@ def test_own_scans_are_found_among_other_files(tmp_path: Path) -> None:
     assert [path.parent.name for path in scans_in(tmp_path, 5)] == ["below", "below"]
     assert len(scans_in(tmp_path, 1)) == 1
     (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match="no uncompressed DICOM image"):
+    with pytest.raises(SettingsError, match="no uncompressed DICOM image"):
         scans_in(tmp_path / "none", 5)

@@ -1,6 +1,9 @@
 """Rounds: everybody once in each, nobody always first, the first round not counted."""
 
-from tests.bench.rounds import Effort, interleaved, turned
+import pytest
+
+from tests.bench.rounds import Effort, check_words, chosen, interleaved, turned
+from worker.errors import SettingsError
 
 
 def test_the_order_turns() -> None:
@@ -32,3 +35,14 @@ def test_quick_is_two_rounds_at_most() -> None:
     assert Effort(rounds=5).counted == 5
     assert Effort(rounds=5, quick=True).counted == 2
     assert Effort(rounds=1, quick=True).counted == 1
+
+
+def test_words_choose_among_the_names_they_are_in() -> None:
+    cases, peers = ["CR, 1 association", "CT, 1 association"], ["Orthanc", "Orthanc, no fsync", "dcmtk"]
+    only = ["ct", "orthanc"]
+    assert chosen(cases, only) == ["CT, 1 association"]
+    assert chosen(peers, only) == ["Orthanc", "Orthanc, no fsync"]
+    assert chosen(cases, ["dcmtk"]) == cases
+    check_words(only, cases, peers)
+    with pytest.raises(SettingsError, match="--only MR: nothing is called so"):
+        check_words([*only, "MR"], cases, peers)

@@ -11,8 +11,14 @@ from tests.bench.report import Report
 
 OURS_COLOUR, OTHER_COLOUR, RANGE_COLOUR = "#15629c", "#9aa7b3", "#4c5f55"
 ROW_INCHES, HEAD_INCHES, WIDTH_INCHES = 0.26, 0.75, 9.0
-STYLE = {"font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "firstread"}
-"""The salt makes the same drawing the same file."""
+STYLE = {
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "firstread",
+    "svg.fonttype": "none",
+}
+"""The salt makes the same drawing the same file; text stays text."""
 
 
 def draw(report: Report, stem: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from sqlalchemy import event
 from sqlmodel import col, select
 
 from tests.support.fakes import MODEL
+from worker import schema
 from worker.database import Database, WorkItem, WorkKind, WorkState
 from worker.intake.work import Claim, Work
 
@@ -44,6 +45,26 @@ class Curve:
 
     points: list[tuple[int, float]] = field(default_factory=list)
     plans: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+@contextmanager
+def table_of_its_own(beside: str) -> Iterator[Work]:
+    """Give an empty table of work on the same server as the database of a URL, or beside its file."""
+    url = sa.make_url(beside)
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=f"{url.database}.claims")
+    else:
+        server = Database(beside)
+        with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("CREATE DATABASE claims"))
+        server.dispose()
+        url = url.set(database="claims")
+    database = Database(url.render_as_string(hide_password=False))
+    schema.migrate(database)
+    try:
+        yield Work(database, lease_seconds=30, max_attempts=3)
+    finally:
+        database.dispose()
 
 
 def claim_curve(work: Work, most: int, rounds: int) -> Curve:

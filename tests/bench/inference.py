@@ -22,11 +22,10 @@ from tests.bench.loads import radiograph
 from tests.bench.preparing import PREPARING, PYDICOM, contenders
 from tests.bench.receivers import OURS
 from tests.bench.report import Measure, Report
-from tests.bench.rounds import Effort, check_words, chosen, interleaved
+from tests.bench.rounds import Effort, check_words, chosen, measure_cases
 
 MEASURES = {"ms": Measure("ms an image", 2, more_is_better=False)}
-IMAGES = 64
-"""How many images a contender is given in a round."""
+IMAGES = 32
 BUCKETS = (1, 8, 32)
 DEFAULT_MODEL = "chest_xray_triage"
 COLD = "from the start of a process to its first result"
@@ -87,21 +86,24 @@ def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
                 cases[case] = [Contender(who, work, sizes[case]) for who, work in makings[case]().items()]
             except ModelError as error:
                 report.absent[case] = str(error)
-        total, done = (plan.counted + 1) * sum(map(len, cases.values())), 0
-        for case, many in cases.items():
-            images = 1 if case.startswith(COLD) else 2 if plan.quick else 8 if case == PREPARING else IMAGES
-
-            def measure(one: Contender, case: str = case, images: int = images) -> dict[str, float]:
-                nonlocal done
-                tell(f"{case}: {one.name}", done, total)
-                done += 1
-                return one.measured(images)
-
-            def keep(one: Contender, figures: dict[str, float], case: str = case) -> None:
-                report.seen.add(case, one.name, **figures)
-
-            interleaved(many, plan.counted, measure, keep)
+        measure_cases(
+            cases,
+            plan.counted,
+            lambda case, one: one.measured(images_in(case, quick=plan.quick)),
+            lambda one: one.name,
+            report.seen,
+            tell,
+        )
     return report
+
+
+def images_in(case: str, *, quick: bool) -> int:
+    """Return how many images a contender is given in a round."""
+    if case.startswith(COLD):
+        return 1
+    if quick:
+        return 2
+    return 8 if case == PREPARING else IMAGES
 
 
 def case_of(package: Package, engine: str, bucket: int) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 
+from tests.conftest import ROOT
+
 LIBRARIES = ("firstread", "pynetdicom", "pydicom", "numpy", "pillow", "keras", "tensorflow-cpu", "tensorflow",
              "onnxruntime", "celery", "redis", "sqlmodel", "sqlalchemy", "psycopg")  # fmt: skip
 PROGRAMS = {"storescp": ("storescp", "--version"), "Orthanc": ("Orthanc", "--version")}
@@ -37,7 +39,7 @@ def machine(folder: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of Python, of the libraries and of the peers that are installed."""
+    """Return the version of Python, of the libraries, of the peers that are installed, and our commit."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -47,6 +49,9 @@ def versions() -> dict[str, str]:
     for name, command in PROGRAMS.items():
         if shutil.which(command[0]):
             found[name] = said_version(command)
+    if shutil.which("git"):
+        command = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+        found["commit"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return found
 
 

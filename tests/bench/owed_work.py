@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from celery import Celery
 
-from tests.bench.claims import BATCH, claim_curve
+from tests.bench.claims import BATCH, claim_curve, table_of_its_own
 from tests.bench.goals import Goal
 from tests.bench.loads import Load, radiograph
 from tests.bench.receivers import OURS
 from tests.bench.report import Measure, Report
-from tests.bench.rounds import Effort, check_words, chosen, interleaved
+from tests.bench.rounds import Effort, check_words, chosen, measure_cases
 from tests.conftest import RedisServer
 from tests.faults.postgres import PostgresServer
 from tests.support.fakes import MODEL, FakeClassifier, FakeFrame, make_pipeline
@@ -75,7 +75,7 @@ class Bench:
     """
 
     def __init__(self, database: str, url: str, folder: Path, broker: str, load: Load) -> None:
-        self.name = DATABASES[database]
+        self.name, self.url = DATABASES[database], url
         app = Celery("bench", broker=broker)
         app.conf.task_create_missing_queues = True
         self.pipeline = make_pipeline(url, folder, wakeups=Wakeups(app))
@@ -140,6 +140,12 @@ def _classification_timed(spent: Counter[str]) -> Iterator[None]:
         journey.classify = original
 
 
+def sizes(batch: int, *, quick: bool) -> tuple[int, int]:
+    """Return how many images come at once, and how many in a round."""
+    count = max(batch, SINGLES) // (4 if quick else 1)
+    return min(batch, count), count
+
+
 def measured(bench: Bench, batch: int, count: int) -> dict[str, float]:
     """Carry `count` images through in batches; return the milliseconds an image, by step."""
     bench.spent.clear()
@@ -190,34 +196,26 @@ def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
         benches = [Bench(database, url, folder / database, redis.url, load) for database, url in urls.items()]
         for bench in benches:
             running.callback(bench.close)
-        cases = chosen(list(BATCHES), plan.only)
-        total, done = len(cases) * len(benches) * (plan.counted + 1) + len(benches), 0
-        for case in cases:
-            batch = BATCHES[case]
-            count = max(batch, SINGLES) // (4 if plan.quick else 1)
-            size = min(batch, count)
-
-            def measure(bench: Bench, case: str = case, size: int = size, count: int = count) -> dict[str, float]:
-                nonlocal done
-                tell(f"{case}: {bench.name}", done, total)
-                done += 1
-                return measured(bench, size, count)
-
-            def keep(bench: Bench, figures: dict[str, float], case: str = case) -> None:
-                report.seen.add(case, bench.name, **figures)
-
-            interleaved(benches, plan.counted, measure, keep)
-        _claims(report, benches, plan, lambda bench: tell(f"claims: {bench.name}", done, total))
+        measure_cases(
+            dict.fromkeys(chosen(list(BATCHES), plan.only), benches),
+            plan.counted,
+            lambda case, bench: measured(bench, *sizes(BATCHES[case], quick=plan.quick)),
+            lambda bench: bench.name,
+            report.seen,
+            tell,
+        )
+        _claims(report, benches, plan, tell)
     return report
 
 
-def _claims(report: Report, benches: list[Bench], plan: Plan, tell: Callable[[Bench], None]) -> None:
+def _claims(report: Report, benches: list[Bench], plan: Plan, tell: Callable[[str, int, int], None]) -> None:
     """Measure the cost of a claim over the number of finished rows, on each database."""
     lines, plans = {}, {}
-    for bench in benches:
-        tell(bench)
+    for number, bench in enumerate(benches):
+        tell(f"claims: {bench.name}", number, len(benches))
         rows = min(plan.rows, QUICK_ROWS) if plan.quick else plan.rows
-        found = claim_curve(bench.pipeline.work, rows, plan.counted)
+        with table_of_its_own(bench.url) as work:
+            found = claim_curve(work, rows, plan.counted)
         lines[bench.name] = found.points
         plans[bench.name] = found.plans
         ends = " and ".join(f"{ms:g} ms with {size:,}" for size, ms in (found.points[0], found.points[-1]))

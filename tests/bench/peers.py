@@ -80,8 +80,7 @@ class Orthanc(Receiver):
         return int(self._server.get("statistics")["CountInstances"])
 
     def clear(self) -> None:
-        for patient in self._server.get("patients"):
-            self._server.delete(f"patients/{patient}")
+        self._server.clear()
 
 
 class OrthancUnsynced(Orthanc):

@@ -1,5 +1,6 @@
 """`firstread bench pipeline`: from C-STORE to a committed result, and to the report at the PACS."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -14,7 +15,7 @@ from tests.bench.goals import Goal
 from tests.bench.loads import Load, Sendable, radiograph
 from tests.bench.receivers import OURS
 from tests.bench.report import Measure, Report
-from tests.bench.rounds import Effort, check_words, chosen, interleaved
+from tests.bench.rounds import Effort, check_words, chosen, measure_cases
 from tests.bench.senders import LeanSender
 from tests.bench.summary import Seen, Spread, percentiles
 from tests.bench.systems import QUIET_SECONDS, OrthancWithPlugin, OurSystem, System
@@ -33,7 +34,7 @@ BURST, BACKLOG, IDLE = "saturated: a burst", "a backlog, drained", "idle: one at
 LOADS = {f"at {share:.0%} of its own rate": share for share in (0.5, 0.8, 1.0)}
 CASES = (BURST, IDLE, *LOADS, BACKLOG)
 LIMIT = "decode + inference, bare processes"
-BURST_IMAGES, IDLE_IMAGES, LOAD_SECONDS = 48, 12, 4.0
+BURST_IMAGES, IDLE_IMAGES, LOAD_SECONDS = 32, 8, 3.0
 LOOK_SECONDS = 0.002
 DEFAULT_MODEL = "chest_xray_triage"
 Sent = list[tuple[Sendable, float]]
@@ -180,24 +181,28 @@ def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
         bare = BareLoop(plan.model, plan.engine, plan.workers)
         for one in systems if BACKLOG not in wanted else (*systems, bare):
             running.enter_context(one)
-        total = (plan.counted + 1) * sum(2 if case == BACKLOG else len(systems) for case in cases)
-        done = 0
-        for case in cases:
-            contenders: Sequence[System | BareLoop] = systems if case != BACKLOG else (systems[0], bare)
 
-            def measure(one: System | BareLoop, case: str = case) -> dict[str, float]:
-                nonlocal done
-                tell(f"{case}: {LIMIT if isinstance(one, BareLoop) else one.name}", done, total)
-                done += 1
-                if isinstance(one, System):
-                    return rounds.run(case, one)
-                return bare_rate(one, load, folder / "files", len(rounds.images(BURST_IMAGES)))
+        def measured(case: str, one: System | BareLoop) -> dict[str, float]:
+            if isinstance(one, System):
+                return rounds.run(case, one)
+            return bare_rate(one, load, folder / "files", len(rounds.images(BURST_IMAGES)))
 
-            def keep(one: System | BareLoop, figures: dict[str, float], case: str = case) -> None:
-                report.seen.add(case, one.name if isinstance(one, System) else LIMIT, **figures)
-
-            interleaved(contenders, plan.counted, measure, keep)
+        measure_cases(
+            {case: (systems[0], bare) if case == BACKLOG else systems for case in cases},
+            plan.counted,
+            measured,
+            lambda one: one.name if isinstance(one, System) else LIMIT,
+            report.seen,
+            tell,
+            after_round=lambda: _clear(systems),
+        )
     return report
+
+
+def _clear(systems: Sequence[System]) -> None:
+    for system in systems:
+        system.clear()
+    os.sync()
 
 
 def bare_rate(bare: BareLoop, load: Load, folder: Path, images: int) -> dict[str, float]:

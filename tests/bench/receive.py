@@ -13,7 +13,7 @@ from tests.bench.peers import ForkingStorescp, Orthanc, OrthancUnsynced, Pynetdi
 from tests.bench.processes import Processes
 from tests.bench.receivers import LIMIT, OURS, Ours, RawLimit, Receiver
 from tests.bench.report import Measure, Report
-from tests.bench.rounds import Effort, check_words, chosen, interleaved
+from tests.bench.rounds import Effort, check_words, chosen, measure_cases
 from tests.bench.senders import NotSent, Storescu
 from tests.bench.summary import Seen, Spread
 
@@ -116,20 +116,15 @@ def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
             elif kind in {RawLimit, Ours} or kind.name in chosen(peers, plan.only):
                 receivers.append(running.enter_context(kind(folder / kind.__name__)))
                 report.marks[kind.name] = "durable" if kind.durable else "not durable"
-        runs = [[one for one in receivers if takes_part(type(one), case)] for case in wanted]
-        total, done = (plan.counted + 1) * sum(map(len, runs)), 0
-        for case, contenders in zip(wanted, runs, strict=True):
-
-            def measure(receiver: Receiver, case: Case = case) -> dict[str, float]:
-                nonlocal done
-                tell(f"{case.name}: {receiver.name}", done, total)
-                done += 1
-                return measured(receiver, case)
-
-            def keep(receiver: Receiver, figures: dict[str, float], case: Case = case) -> None:
-                report.seen.add(case.name, receiver.name, **figures)
-
-            interleaved(contenders, plan.counted, measure, keep, after_round=lambda: _clear(receivers))
+        measure_cases(
+            {case.name: [one for one in receivers if takes_part(type(one), case)] for case in wanted},
+            plan.counted,
+            lambda case, receiver: measured(receiver, known[case]),
+            lambda receiver: receiver.name,
+            report.seen,
+            tell,
+            after_round=lambda: _clear(receivers),
+        )
     return report
 
 

@@ -1,9 +1,10 @@
 """Rounds: every contender once in each, in an order that turns, after one round that warms up and is not counted."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tests.bench.summary import Seen
 from worker.errors import SettingsError
 
 Contender = TypeVar("Contender")
@@ -90,3 +91,41 @@ def interleaved(
             if number > 0:
                 keep(contender, figures)
         after_round()
+
+
+def measure_cases(
+    cases: Mapping[str, Sequence[Contender]],
+    rounds: int,
+    measured: Callable[[str, Contender], dict[str, float]],
+    name_of: Callable[[Contender], str],
+    seen: Seen,
+    tell: Callable[[str, int, int], None],
+    *,
+    after_round: Callable[[], None] = lambda: None,
+) -> None:
+    """Measure case after case, the contenders of each in rounds.
+
+    Parameters
+    ----------
+    cases
+        Who takes part in which.
+    measured
+        Runs a contender in a case and returns its figures.
+    seen
+        Takes the figures of the rounds that count.
+    tell
+        Is told what is being done, how many runs are done, and how many there are.
+    """
+    total, done = (rounds + 1) * sum(map(len, cases.values())), 0
+    for case, contenders in cases.items():
+
+        def measure(contender: Contender, case: str = case) -> dict[str, float]:
+            nonlocal done
+            tell(f"{case}: {name_of(contender)}", done, total)
+            done += 1
+            return measured(case, contender)
+
+        def keep(contender: Contender, figures: dict[str, float], case: str = case) -> None:
+            seen.add(case, name_of(contender), **figures)
+
+        interleaved(contenders, rounds, measure, keep, after_round=after_round)

@@ -43,7 +43,7 @@ def run(benchmark: str, tell: Tell, **options: Any) -> Report:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(Path(tempfile.gettempdir())),
         "versions": versions(),
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
+        "options": {name: value.name if isinstance(value, Path) else value for name, value in options.items()},
     }
     began = time.monotonic()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended

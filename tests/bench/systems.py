@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.bench.loads import Sendable
-from tests.bench.receivers import OURS
+from tests.bench.receivers import OURS, empty
 from tests.bench.watch import Watch
 from tests.conftest import ROOT, RedisServer
 from tests.support import peers
@@ -53,6 +53,10 @@ class System(ABC):
     @abstractmethod
     def look(self) -> None:
         """Bring `results` and `reports` up to date."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Remove the bytes of what is done with, so that the disk does not fill up."""
 
     def wait(self, sent: Collection[Sendable], *, reported: bool = False) -> None:
         """Wait until each has its result, and its report where that is asked for.
@@ -111,6 +115,11 @@ class OurSystem(System):
 
     def look(self) -> None:
         self._watch.look()
+
+    def clear(self) -> None:
+        empty(self.folder / "pacs")
+        for day in (self.folder / "data" / "spool" / "stored").iterdir():
+            empty(day)
 
     def registered(self) -> int:
         """Count what has been received and is known."""
@@ -171,6 +180,9 @@ class OrthancWithPlugin(System):
 
     def __exit__(self, *_: object) -> None:
         self._server.stop()
+
+    def clear(self) -> None:
+        self._server.clear()
 
     def look(self) -> None:
         with self._seen.open() as results:

@@ -46,6 +46,10 @@ class _Peer(ABC):
             self.command(), env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
+    def is_alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None and self.process.poll() is None
+
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
@@ -86,6 +90,7 @@ class Orthanc(_Peer):
         """Start knowing `modalities`: its own name of each → AE title, host, port; `configuration` replaces."""
         super().__init__(folder)
         self.configuration = configuration or {}
+        self.log = folder / "log"
         self.modalities = {name: list(address) for name, address in modalities.items()}
 
     def command(self) -> list[str]:
@@ -101,12 +106,13 @@ class Orthanc(_Peer):
         return ["Orthanc", str(path)]
 
     def start(self, seconds: float = 90) -> None:
-        super().start()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command(), env=self.environment, stdout=log, stderr=log)
         deadline = time.monotonic() + seconds
         while not self._answers():
-            if time.monotonic() > deadline or (self.process is not None and self.process.poll() is not None):
+            if time.monotonic() > deadline or not self.is_alive():
                 self.stop()
-                raise AssertionError(f"Orthanc has ended, or did not start within {seconds:g} s")
+                raise AssertionError(f"Orthanc did not start within {seconds:g} s: {self.log.read_text()[-1500:]}")
             time.sleep(0.1)
 
     def _answers(self) -> bool:
@@ -128,6 +134,11 @@ class Orthanc(_Peer):
     def delete(self, path: str) -> None:
         """Remove something from it."""
         self._ask("DELETE", path)
+
+    def clear(self) -> None:
+        """Remove all it holds."""
+        for patient in self.get("patients"):
+            self.delete(f"patients/{patient}")
 
     def _ask(self, method: str, path: str, data: bytes | None = None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)

@@ -32,6 +32,8 @@ class InstantSystem(System):
 
     def look(self) -> None: ...
 
+    def clear(self) -> None: ...
+
     def send(self, one: Sendable) -> None:
         time.sleep(self.sending)
         self.results[one.sop_instance_uid] = time.perf_counter() + self.delay

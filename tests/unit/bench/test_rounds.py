@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.bench.rounds import Effort, check_words, chosen, interleaved, turned
+from tests.bench.rounds import Effort, check_words, chosen, interleaved, measure_cases, turned
+from tests.bench.summary import Seen
 from worker.errors import SettingsError
 
 
@@ -46,3 +47,20 @@ def test_words_choose_among_the_names_they_are_in() -> None:
     check_words(only, cases, peers)
     with pytest.raises(SettingsError, match="--only MR: nothing is called so"):
         check_words([*only, "MR"], cases, peers)
+
+
+def test_every_case_is_measured_and_every_run_told_of() -> None:
+    seen, steps = Seen(), []
+    measure_cases(
+        {"CR": "ab", "CT": "b"},
+        2,
+        lambda case, contender: {"figure": float(len(steps))},
+        str.upper,
+        seen,
+        lambda doing, done, total: steps.append((doing, done, total)),
+    )
+    assert list(seen.rows()) == [("CR", "B"), ("CR", "A"), ("CT", "B")]
+    assert [len(values) for values in seen.values.values()] == [2, 2, 2]
+    assert [done for _, done, _ in steps] == list(range(9))
+    assert {total for _, _, total in steps} == {9}
+    assert steps[0][0] == "CR: A"

@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 
-.PHONY: help demo test faults soak simulate env lock lint types imports unit traps fuzz fuzz-network clean
+.PHONY: help demo test bench faults soak simulate env lock lint types imports unit traps fuzz fuzz-network clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo
 	@echo "More:"
 	@echo "  make env                                           the environment alone (.venv)"
+	@echo "  make bench [ARGS='--quick']                        how fast it is, beside its peers; JSON and charts in bench/"
 	@echo "  make faults [ARGS='--only PACS']                   break everything on the way of a scan, count what is lost (15 min)"
 	@echo "  make soak [ARGS='--minutes 30']                    steady load on the real stack, every process watched"
 	@echo "  make simulate [ARGS='--scenario hospital-day']     what a site of any size would do, from measured stage times"
@@ -42,6 +43,11 @@ demo: env
 # The fault campaign: real processes, real faults, one table. ARGS: --list, --only WORD…, --seed N, --json FILE.
 faults: env
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+# Each of the four, its peers beside it where they are installed. ARGS: --quick, --rounds N, --strict, --only WORD.
+bench: env
+	@for which in receive inference queue pipeline; do \
+	  $(BIN)/firstread bench $$which --out bench/$$which.json $(ARGS) || exit; done
 
 lint: env
 	$(BIN)/ruff check .

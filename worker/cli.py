@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import ModelError
-from worker.commands import accounts, audit, commitments, models, operations, results, safety, send, services, up
+from worker.commands import accounts, audit, bench, commitments, models, operations, results, safety, send, services, up
 from worker.commands.output import complain, say
 from worker.errors import FirstreadError, SettingsError
 
@@ -50,6 +50,7 @@ app.add_typer(audit.app, name="audit", rich_help_panel=OPS)
 app.add_typer(accounts.users, name="users", rich_help_panel=OPS)
 app.add_typer(accounts.tokens, name="tokens", rich_help_panel=OPS)
 app.add_typer(models.app, name="models", rich_help_panel="Models")
+app.add_typer(bench.app, name="bench", rich_help_panel=OPS)
 
 
 def main() -> None:

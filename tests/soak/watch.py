@@ -1,14 +1,12 @@
 """What every process of the stack takes, looked at from outside: memory, descriptors, threads, temporary files."""
 
-import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-KIBIBYTES = 1 << 10
-"""Of a MiB."""
+from tests.support.memory import memory_mib
 
 
 @dataclass(frozen=True)
@@ -55,19 +53,12 @@ class Watch:
         for process in (root, *root.children(recursive=True)):
             try:
                 with process.oneshot():
-                    sample = Sample(now, anonymous_mib(process.pid), process.num_fds(), process.num_threads())
+                    sample = Sample(now, memory_mib(process.pid, "RssAnon"), process.num_fds(), process.num_threads())
                     name = f"{role(process.cmdline())} {process.pid}"
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, FileNotFoundError):
                 continue  # it ended between the list and the look
             self.processes.setdefault(name, []).append(sample)
         self.files.append((now, sum(1 for folder in self.temporary for path in folder.rglob("*") if path.is_file())))
-
-
-def anonymous_mib(pid: int) -> float:
-    """Return the anonymous memory of a process, MiB; none of one that has just ended."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) / KIBIBYTES if found else 0.0
 
 
 def role(command: list[str]) -> str:

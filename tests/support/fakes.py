@@ -18,6 +18,7 @@ from worker.intake.routing import Router
 from worker.intake.spool import Spool
 from worker.intake.work import Work
 from worker.pipeline import Pipeline
+from worker.wakeups import Wakeups
 
 PNEUMONIA = Code(scheme="SCT", value="233604007", meaning="Pneumonia")
 COVID = Code(scheme="SCT", value="840539006", meaning="COVID-19")
@@ -161,9 +162,10 @@ def make_pipeline(
     installed: dict[str, list[str]] | None = None,
     commitment: CommitmentPolicy | None = None,
     credentials: Credentials | None = None,
+    wakeups: Wakeups | None = None,
     **clock: Any,
 ) -> Pipeline:
-    """A whole pipeline on a real database and a real spool, waking nobody."""
+    """A whole pipeline on a real database and a real spool; without `wakeups` it wakes nobody."""
     database = Database(database_url)
     schema.migrate(database)
     work = Work(database, lease_seconds=lease_seconds, max_attempts=max_attempts, **clock)
@@ -171,7 +173,7 @@ def make_pipeline(
         database,
         Spool(data_dir / "spool"),
         work,
-        RecordingWakeups(),  # type: ignore[arg-type]
+        wakeups or RecordingWakeups(),  # type: ignore[arg-type]
         reports_dir=data_dir / "reports",
         previews_dir=data_dir / "previews",
         destinations=destinations,

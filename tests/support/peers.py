@@ -11,16 +11,19 @@ import threading
 import time
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.stack import free_port
+from tests.support.stack import answers, free_port
 
 
 class _Peer(ABC):
     """A server process with an AE title and a port."""
 
     ae_title = "PACS"
+    environment: Mapping[str, str] | None = None
+    """Of its process; None: ours."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -39,7 +42,13 @@ class _Peer(ABC):
         """Program and arguments."""
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            self.command(), env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def is_alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
         if self.process is not None:
@@ -58,12 +67,12 @@ class Storescp(_Peer):
     It names files by SOP Instance UID, so the same object twice is one file; with `every_arrival` it is two.
     """
 
-    def __init__(self, folder: Path, *, every_arrival: bool = False) -> None:
+    def __init__(self, folder: Path, *options: str, every_arrival: bool = False) -> None:
         super().__init__(folder)
-        self.naming = ["--unique-filenames"] if every_arrival else []
+        self.options = [*options, *(["--unique-filenames"] if every_arrival else [])]
 
     def command(self) -> list[str]:
-        return ["storescp", *self.naming, "-od", str(self.folder), "-aet", self.ae_title, str(self.port)]
+        return ["storescp", *self.options, "-od", str(self.folder), "-aet", self.ae_title, str(self.port)]
 
     def held(self) -> list[Path]:
         """The files it has."""
@@ -75,9 +84,13 @@ class Orthanc(_Peer):
 
     ae_title = "ORTHANC"
 
-    def __init__(self, folder: Path, **modalities: tuple[str, str, int]) -> None:
-        """Start knowing `modalities`: its own name of each → AE title, host, port."""
+    def __init__(
+        self, folder: Path, configuration: Mapping[str, Any] | None = None, **modalities: tuple[str, str, int]
+    ) -> None:
+        """Start knowing `modalities`: its own name of each → AE title, host, port; `configuration` replaces."""
         super().__init__(folder)
+        self.configuration = configuration or {}
+        self.log = folder / "log"
         self.modalities = {name: list(address) for name, address in modalities.items()}
 
     def command(self) -> list[str]:
@@ -86,19 +99,20 @@ class Orthanc(_Peer):
             "Name": "test", "StorageDirectory": str(self.folder / "db"), "DicomAet": self.ae_title,
             "DicomPort": self.port, "HttpPort": self.http_port, "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False, "DicomCheckCalledAet": False, "Plugins": [],
-            "OverwriteInstances": False, "DicomModalities": self.modalities,
+            "OverwriteInstances": False, "DicomModalities": self.modalities, **self.configuration,
         }  # fmt: skip
         path = self.folder / "orthanc.json"
         path.write_text(json.dumps(configuration))
         return ["Orthanc", str(path)]
 
-    def start(self) -> None:
-        super().start()
-        deadline = time.monotonic() + 90
+    def start(self, seconds: float = 90) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command(), env=self.environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + seconds
         while not self._answers():
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not self.is_alive():
                 self.stop()
-                raise AssertionError("Orthanc did not start within 90 s")
+                raise AssertionError(f"Orthanc did not start within {seconds:g} s: {self.log.read_text()[-1500:]}")
             time.sleep(0.1)
 
     def _answers(self) -> bool:
@@ -120,6 +134,11 @@ class Orthanc(_Peer):
     def delete(self, path: str) -> None:
         """Remove something from it."""
         self._ask("DELETE", path)
+
+    def clear(self) -> None:
+        """Remove all it holds."""
+        for patient in self.get("patients"):
+            self.delete(f"patients/{patient}")
 
     def _ask(self, method: str, path: str, data: bytes | None = None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)
@@ -168,13 +187,9 @@ class RabbitMq(_Peer):
             start_new_session=True,
         )
         deadline = time.monotonic() + 60
-        while not self._listens():
+        while not answers(self.port):
             assert time.monotonic() < deadline, "RabbitMQ did not start"
             time.sleep(0.2)
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> None:
         super().stop()

@@ -34,6 +34,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Stack:
     """Listener, intake, inference and delivery on one data directory; each can be stopped, killed, started again.
 
@@ -88,8 +94,7 @@ class Stack:
 
     def listening(self) -> bool:
         """Whether the DICOM port answers."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return answers(self.port)
 
     def stop(self, name: str, sig: int = signal.SIGTERM) -> int:
         """End a service, and with SIGKILL its children too, as a dying machine would."""

@@ -1,0 +1,245 @@
+"""`firstread bench pipeline`: from C-STORE to a committed result, and to the report at the PACS."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from tests.bench.bare_loop import BareLoop
+from tests.bench.goals import Goal
+from tests.bench.loads import Load, Sendable, radiograph
+from tests.bench.receivers import OURS
+from tests.bench.report import Measure, Report
+from tests.bench.rounds import Effort, check_words, chosen, measure_cases
+from tests.bench.senders import LeanSender
+from tests.bench.summary import Seen, Spread, percentiles
+from tests.bench.systems import QUIET_SECONDS, OrthancWithPlugin, OurSystem, System
+from worker.commands.bench import ORTHANC_PYTHON
+
+MEASURES = {
+    "per_second": Measure("images/s"),
+    "p50_ms": Measure("result p50 ms", 0, more_is_better=False),
+    "p95_ms": Measure("p95", 0, more_is_better=False),
+    "p99_ms": Measure("p99", 0, more_is_better=False),
+    "sr_p50_ms": Measure("SR at the PACS p50 ms", 0, more_is_better=False),
+    "sr_p95_ms": Measure("p95", 0, more_is_better=False),
+    "sr_p99_ms": Measure("p99", 0, more_is_better=False),
+}
+BURST, BACKLOG, IDLE = "saturated: a burst", "a backlog, drained", "idle: one at a time"
+LOADS = {f"at {share:.0%} of its own rate": share for share in (0.5, 0.8, 1.0)}
+CASES = (BURST, IDLE, *LOADS, BACKLOG)
+LIMIT = "decode + inference, bare processes"
+BURST_IMAGES, IDLE_IMAGES, LOAD_SECONDS = 32, 8, 3.0
+LOOK_SECONDS = 0.002
+DEFAULT_MODEL = "chest_xray_triage"
+Sent = list[tuple[Sendable, float]]
+"""What was sent, and when, or when it was due."""
+
+
+@dataclass(frozen=True)
+class Plan(Effort):
+    """What is asked for.
+
+    Attributes
+    ----------
+    engine
+        Of ours; Orthanc's plugin is asked with it too, and with `model.predict`.
+    workers
+        Inference processes of ours, and bare processes of the limit.
+    orthanc_python
+        Where Orthanc's Python plugin lies.
+    """
+
+    model: str = DEFAULT_MODEL
+    engine: str = "auto"
+    workers: int = 1
+    orthanc_python: Path = ORTHANC_PYTHON
+
+
+class Rounds:
+    """Runs a case on a system; images are numbered through, so that none is sent twice.
+
+    Parameters
+    ----------
+    share
+        Of the usual number of images.
+    """
+
+    def __init__(self, load: Load, share: float) -> None:
+        self._load, self._share = load, share
+        self._numbers = count(1)
+        self.rates: dict[str, float] = {}
+        """Images a second of a system's last burst."""
+
+    def images(self, usual: float) -> list[Sendable]:
+        """Return fresh images."""
+        return [self._load.sendable(next(self._numbers)) for _ in range(max(round(usual * self._share), 2))]
+
+    def run(self, case: str, system: System) -> dict[str, float]:
+        """Run a case; the reports that follow are waited for, so that they disturb nobody else."""
+        if case == BACKLOG:
+            assert isinstance(system, OurSystem)
+            return self.backlog(system)
+        figures: dict[str, float] = {}
+        with LeanSender(system.port, self._load, called=system.called) as sender:
+            if case == IDLE:
+                sent = self.idle(system, sender)
+            elif case == BURST:
+                sent = self.burst(system, sender)
+                figures["per_second"] = self.rates[system.name]
+            else:
+                sent = self.steady(system, sender, LOADS[case])
+        system.wait([one for one, _ in sent], reported=True)
+        return figures | latencies(sent, system)
+
+    def idle(self, system: System, sender: LeanSender) -> Sent:
+        """Send one, wait for its result, then the next."""
+        sent = []
+        for one in self.images(IDLE_IMAGES):
+            sent.append((one, time.perf_counter()))
+            sender.send(one)
+            system.wait([one])
+        return sent
+
+    def burst(self, system: System, sender: LeanSender) -> Sent:
+        """Send as fast as they are taken."""
+        sent = []
+        for one in self.images(BURST_IMAGES):
+            sent.append((one, time.perf_counter()))
+            sender.send(one)
+        system.wait([one for one, _ in sent])
+        last = max(system.results[one.sop_instance_uid] for one, _ in sent)
+        self.rates[system.name] = len(sent) / (last - sent[0][1])
+        return sent
+
+    def steady(self, system: System, sender: LeanSender, share: float) -> Sent:
+        """Send at a share of the rate that the system reached in its last burst; who is late sends at once.
+
+        The time of an image runs from when it was due: a system that takes images late is not forgiven for it.
+        """
+        interval = 1 / (share * self.rates[system.name])
+        began, sent = time.perf_counter(), []
+        for number, one in enumerate(self.images(LOAD_SECONDS / interval)):
+            sent.append((one, began + number * interval))
+            while (left := sent[-1][1] - time.perf_counter()) > 0:
+                system.look()
+                time.sleep(min(left, LOOK_SECONDS))
+            sender.send(one)
+        system.wait([one for one, _ in sent])
+        return sent
+
+    def backlog(self, system: OurSystem) -> dict[str, float]:
+        """Let images pile up, registered, then let them be classified."""
+        before, images = system.registered(), self.images(BURST_IMAGES)
+        system.pause()
+        with LeanSender(system.port, self._load, called=system.called) as sender:
+            for one in images:
+                sender.send(one)
+        while system.registered() < before + len(images):
+            time.sleep(LOOK_SECONDS)
+        began = time.perf_counter()
+        system.go_on()
+        system.wait(images)
+        seconds = max(system.results[one.sop_instance_uid] for one in images) - began
+        system.wait(images, reported=True)
+        return {"per_second": len(images) / seconds}
+
+
+def latencies(sent: Sent, system: System) -> dict[str, float]:
+    """Return the percentiles of the time from C-STORE to the result, and to the report, ms."""
+    results = [1000 * (system.results[one.sop_instance_uid] - moment) for one, moment in sent]
+    found = {f"{name}_ms": value for name, value in percentiles(results).items()}
+    if system.reports_expected:
+        reports = [1000 * (system.reports[one.study_instance_uid] - moment) for one, moment in sent]
+        found |= {f"sr_{name}_ms": value for name, value in percentiles(reports).items()}
+    return found
+
+
+def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
+    """Measure; `tell` is told what is being done, how many steps are done, and how many there are."""
+    report = Report("pipeline", MEASURES, plan.counted, quick=plan.quick, wanted=GOALS)
+    check_words(plan.only, CASES)
+    report.notes.append(
+        f"a study is quiet after {QUIET_SECONDS:g} s here; its report waits for that, and for the sweep every 2 s"
+    )
+    load = radiograph(512 if plan.quick else 2048)
+    with tempfile.TemporaryDirectory(prefix="fr-b-") as name, ExitStack() as running:
+        folder = Path(name)
+        rounds = Rounds(load, 0.1 if plan.quick else 1.0)
+        wanted = set(chosen(CASES, plan.only))
+        if wanted & LOADS.keys():  # which are shares of the rate of a burst
+            wanted.add(BURST)
+        cases = [case for case in CASES if case in wanted]
+        systems: list[System] = [OurSystem(folder, plan.model, plan.engine, plan.workers)]
+        if wanted != {BACKLOG}:  # which is a matter between ours and the limit
+            systems += orthancs(plan, folder, report.absent)
+        bare = BareLoop(plan.model, plan.engine, plan.workers)
+        for one in systems if BACKLOG not in wanted else (*systems, bare):
+            running.enter_context(one)
+
+        def measured(case: str, one: System | BareLoop) -> dict[str, float]:
+            if isinstance(one, System):
+                return rounds.run(case, one)
+            return bare_rate(one, load, folder / "files", len(rounds.images(BURST_IMAGES)))
+
+        measure_cases(
+            {case: (systems[0], bare) if case == BACKLOG else systems for case in cases},
+            plan.counted,
+            measured,
+            lambda one: one.name if isinstance(one, System) else LIMIT,
+            report.seen,
+            tell,
+            after_round=lambda: _clear(systems),
+        )
+    return report
+
+
+def _clear(systems: Sequence[System]) -> None:
+    for system in systems:
+        system.clear()
+    os.sync()
+
+
+def bare_rate(bare: BareLoop, load: Load, folder: Path, images: int) -> dict[str, float]:
+    """Write as many files as a backlog has, and let the bare processes do them."""
+    paths = load.write(folder, images)
+    seconds = bare.seconds(paths)
+    shutil.rmtree(folder)
+    return {"per_second": images / seconds}
+
+
+def orthancs(plan: Plan, folder: Path, absent: dict[str, str]) -> list[System]:
+    """Return Orthanc with the plugin, asking the model in each way; none where it is not installed."""
+    why = ""
+    if not shutil.which("Orthanc"):
+        why = "Orthanc is not installed (Debian: orthanc)"
+    elif not plan.orthanc_python.is_file():
+        why = f"{plan.orthanc_python} is not there (Debian: orthanc-python, or --orthanc-python FILE)"
+    if why:
+        absent["Orthanc + plugin"] = why
+        return []
+    return [
+        OrthancWithPlugin(PREDICTING, folder / "predict", plan.model, "predict:keras", plan.orthanc_python),
+        OrthancWithPlugin(SAME_ENGINE, folder / "engine", plan.model, f"engine:{plan.engine}", plan.orthanc_python),
+    ]
+
+
+PREDICTING, SAME_ENGINE = "Orthanc + plugin, model.predict", "Orthanc + plugin, our engine"
+
+
+def _against(case: str, other: str, measure: str) -> Callable[[Seen], Spread | None]:
+    return lambda seen: seen.ratio(case, OURS, other, measure)
+
+
+_PLUGIN = "Orthanc and its Python plugin"
+GOALS = (
+    Goal(f"{BACKLOG} ÷ {LIMIT}", ">=", 0.90, _against(BACKLOG, LIMIT, "per_second")),
+    Goal(f"end to end ÷ {SAME_ENGINE}", ">=", 2.2, _against(BURST, SAME_ENGINE, "per_second"), _PLUGIN),
+    Goal(f"end to end ÷ {PREDICTING}", ">=", 3.0, _against(BURST, PREDICTING, "per_second"), _PLUGIN),
+    Goal(f"idle, result ÷ {SAME_ENGINE}", "<=", 0.65, _against(IDLE, SAME_ENGINE, "p50_ms"), _PLUGIN),
+)  # fmt: skip

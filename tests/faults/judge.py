@@ -47,6 +47,8 @@ class Rows:
     """Study Instance UID, generation, SOP Instance UID."""
     deliveries: tuple[tuple[str, str, int], ...] = ()
     """SOP Instance UID of the report, status, attempts."""
+    delivery_work: tuple[tuple[str, str], ...] = ()
+    """SOP Instance UID of the report, what the work of its delivery says; to understand what went wrong."""
     open_work: int = 0
     lost_leases: int = 0
     """How often work was taken from a worker that had vanished, or was believed to have."""
@@ -165,7 +167,8 @@ def _judge_reports(verdict: Verdict, study: str, ours: Sequence[Row], rows: Rows
     for _, uid in reports:
         if not delivered[uid]:
             said = ", ".join(status for of, status, _ in rows.deliveries if of == uid) or "nothing of a delivery"
-            verdict.wrong.append(f"report {uid}: its row says {said}, not delivered")
+            work = ", ".join(words for of, words in rows.delivery_work if of == uid) or "none"
+            verdict.wrong.append(f"report {uid}: its row says {said}, not delivered; its work: {work}")
 
 
 def _judge_arrivals(verdict: Verdict, study: str, ours: Sequence[Row], rows: Rows, arrivals: Sequence[Arrival]) -> None:
@@ -197,6 +200,8 @@ def read_rows(url: str) -> Rows:
         "JOIN study s ON s.id = r.study_id WHERE r.kind = 'sr'",
         "deliveries": "SELECT r.sop_instance_uid, d.status, d.attempts FROM delivery d "
         "JOIN report r ON r.id = d.report_id",
+        "delivery_work": "SELECT r.sop_instance_uid, w.state, w.attempts, w.lost_leases, w.last_error FROM work_item w "
+        "JOIN delivery d ON d.id = w.subject_id JOIN report r ON r.id = d.report_id WHERE w.kind = 'deliver'",
         "open_work": "SELECT count(*) FROM work_item WHERE state IN ('owed', 'leased')",
         "lost_leases": "SELECT coalesce(sum(lost_leases), 0) FROM work_item",
     }
@@ -206,6 +211,10 @@ def read_rows(url: str) -> Rows:
         predictions=tuple((row[0], row[1]) for row in found["predictions"]),
         reports=tuple((row[0], row[1], row[2]) for row in found["reports"]),
         deliveries=tuple((row[0], row[1], row[2]) for row in found["deliveries"]),
+        delivery_work=tuple(
+            (uid, f"{state} after {attempts} attempts and {lost} lost leases ({error})")
+            for uid, state, attempts, lost, error in found["delivery_work"]
+        ),
         open_work=int(found["open_work"][0][0]),
         lost_leases=int(found["lost_leases"][0][0]),
     )

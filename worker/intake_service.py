@@ -4,7 +4,6 @@ While the database or the disk is away it waits and looks again; scans are accep
 """
 
 import socket
-import threading
 import time
 
 from celery import Celery
@@ -20,6 +19,7 @@ from worker.errors import AuditBroken, SchemaOwed
 from worker.logs import get_logger
 from worker.pipeline import Pipeline
 from worker.retention.timetable import Timetable
+from worker.supervision.told import Told
 
 log = get_logger(__name__)
 
@@ -46,7 +46,7 @@ class Intake:
         Set when the process is to end.
     """
 
-    def __init__(self, settings: Settings, app: Celery, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, app: Celery, stop: Told) -> None:
         self._settings = settings
         self._app = app
         self._stop = stop

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import signal
-import threading
 from typing import Annotated
 
 import typer
@@ -16,6 +15,7 @@ from worker.errors import SettingsError
 from worker.files import make_private
 from worker.logs import configure_logs, get_logger
 from worker.supervision.addresses import SaidAddresses
+from worker.supervision.told import Told
 
 log = get_logger(__name__)
 
@@ -46,7 +46,7 @@ def intake() -> None:
     from worker.intake_service import Intake
 
     metrics.serve(settings.metrics_port)
-    stop = threading.Event()
+    stop = Told()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     standing_by = False

@@ -20,6 +20,7 @@ from worker.logs import configure_logs, get_logger, where
 from worker.supervision.addresses import Addresses
 from worker.supervision.processes import Terminal, on_stop_signals
 from worker.supervision.supervisor import Supervisor
+from worker.supervision.told import Told
 from worker.tls import server_context
 
 log = get_logger(__name__)
@@ -45,7 +46,7 @@ def up(
         log.warning("unknown_settings", names=unknown, todo="`firstread config` lists those there are")
     services = bootstrap.planned_services(settings)
     supervisor = Supervisor(settings, services=services, echo=sys.stderr if echo else None)
-    stop = threading.Event()
+    stop = Told()
     _until_told(supervisor, stop)
     supervisor.start()
     starter = threading.Thread(target=_say_when_ready, args=(supervisor, settings, as_json, patience, stop))
@@ -81,7 +82,7 @@ def demo(
     raise typer.Exit(run(plan))
 
 
-def _until_told(supervisor: Supervisor, stop: threading.Event) -> None:
+def _until_told(supervisor: Supervisor, stop: Told) -> None:
     """Drain at the first signal, at the second stop waiting for anything; SIGHUP but for a lost terminal: reload."""
     terminal = Terminal()
 
@@ -98,9 +99,7 @@ def _until_told(supervisor: Supervisor, stop: threading.Event) -> None:
     on_stop_signals(told)
 
 
-def _say_when_ready(
-    supervisor: Supervisor, settings: Settings, as_json: bool, patience: float, stop: threading.Event
-) -> None:
+def _say_when_ready(supervisor: Supervisor, settings: Settings, as_json: bool, patience: float, stop: Told) -> None:
     while not stop.is_set():
         try:
             addresses = supervisor.wait_ready(patience)

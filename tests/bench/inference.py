@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from models.backend import load_backend
-from models.classifier import ENGINES, Classifier
+from models.classifier import Classifier
+from models.engines.choice import ENGINES
 from models.errors import ModelError
 from models.registry import Package, Registry
 from tests.bench.goals import Goal

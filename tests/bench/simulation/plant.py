@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from models.classifier import BUCKETS
+from models.engines.keras import BUCKETS
 
 
 @dataclass(frozen=True)

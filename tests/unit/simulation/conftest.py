@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.classifier import BUCKETS
+from models.engines.keras import BUCKETS
 from tests.bench.simulation.stage_times import Stage
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.classifier import BUCKETS
+from models.engines.keras import BUCKETS
 from tests.bench.simulation import bottleneck as bottleneck_module
 from tests.bench.simulation.arrivals import Mix
 from tests.bench.simulation.bottleneck import CLOSE, LIMIT, demands, find

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from models.classifier import BUCKETS, Classifier
+from models.classifier import Classifier
+from models.engines.keras import BUCKETS
 from tests.bench.simulation.measuring.fit import Run, fitted
 from tests.bench.simulation.measuring.loads import Loads
 from tests.bench.simulation.measuring.parties import Parties, children_that_run, tree

@@ -128,6 +128,8 @@ class Inflow:
         OSError
             The connection is broken.
         """
+        if self._end == len(self._view):  # part of a head stands at the very end: without room, nothing is read
+            self._make_room(HEAD.size)
         room = self._view[self._end :]
         if isinstance(self._connection, ssl.SSLSocket):
             count = self._decrypt(self._connection, room)

@@ -1,5 +1,6 @@
 """What comes in, however it is cut, is handed out PDU by PDU; nothing is waited for, and little is kept."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -95,6 +96,25 @@ def test_a_pdu_longer_than_the_buffer_is_given_one_of_its_length(ends: tuple[soc
         except BlockingIOError:
             found += taken(inflow)
     assert [*found, *taken(inflow)] == [b"before", body]
+
+
+@pytest.mark.parametrize("left", range(1, HEAD.size))
+def test_part_of_a_head_at_the_end_of_the_buffer_is_no_end_of_the_connection(
+    ends: tuple[socket.socket, socket.socket], left: int
+) -> None:
+    ours, theirs = ends
+    theirs.setblocking(False)
+    whole = 2 * (HEAD.size + MAX_PDU_LENGTH)
+    first = bytes(whole - HEAD.size - left)
+    sent, stream, inflow = 0, pdu(first) + pdu(b"second"), Inflow(ours)
+    read = 0
+    while read < whole:  # to the last byte of the buffer, before any PDU is taken out of it
+        with contextlib.suppress(BlockingIOError):
+            sent += theirs.send(stream[sent:whole])
+        read += inflow.fill() or 0
+    theirs.setblocking(True)
+    theirs.sendall(stream[whole:])
+    assert taken(inflow) == [first, b"second"]
 
 
 def test_a_connection_that_broke_says_so(ends: tuple[socket.socket, socket.socket]) -> None:

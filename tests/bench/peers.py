@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from tests.bench.receivers import Receiver, empty, files_below
@@ -14,18 +15,17 @@ AT_THEIR_BEST = {**os.environ, "TCP_NODELAY": "1"}
 """What dcmtk's network library, which Orthanc uses too, is to be told."""
 
 
-class Storescp(Receiver):
-    """dcmtk's storescp, writing data sets as they come (`+B`), nothing fsynced."""
+class Peer(Receiver):
+    """A server of `tests.support.peers`, at its best."""
 
-    name, durable = "dcmtk storescp +B", False
-    options: ClassVar[tuple[str, ...]] = ("+B", "--max-pdu", "131072")
+    _server: peers.Storescp | peers.Orthanc
 
-    @classmethod
-    def missing(cls) -> str:
-        return "" if shutil.which("storescp") else "dcmtk is not installed (Debian: dcmtk)"
+    @abstractmethod
+    def made(self) -> peers.Storescp | peers.Orthanc:
+        """Return it, not yet started."""
 
     def start(self) -> None:
-        self._server = peers.Storescp(self.folder, *self.options, every_arrival=True)
+        self._server = self.made()
         self._server.environment = AT_THEIR_BEST
         self._server.start()
         self.port, self.ae_title = self._server.port, self._server.ae_title
@@ -37,6 +37,20 @@ class Storescp(Receiver):
     def pid(self) -> int:
         assert self._server.process is not None
         return self._server.process.pid
+
+
+class Storescp(Peer):
+    """dcmtk's storescp, writing data sets as they come (`+B`), nothing fsynced."""
+
+    name, durable = "dcmtk storescp +B", False
+    options: ClassVar[tuple[str, ...]] = ("+B", "--max-pdu", "131072")
+
+    @classmethod
+    def missing(cls) -> str:
+        return "" if shutil.which("storescp") else "dcmtk is not installed (Debian: dcmtk)"
+
+    def made(self) -> peers.Storescp:
+        return peers.Storescp(self.folder, *self.options, every_arrival=True)
 
     def held(self) -> int:
         return files_below(self.folder)
@@ -52,7 +66,7 @@ class ForkingStorescp(Storescp):
     options = ("+B", "--fork", "--max-pdu", "131072")
 
 
-class Orthanc(Receiver):
+class Orthanc(Peer):
     """Orthanc as it is, which fsyncs what it stores; PDUs of 128 KiB, its best."""
 
     name, durable = "Orthanc", True
@@ -62,19 +76,10 @@ class Orthanc(Receiver):
     def missing(cls) -> str:
         return "" if shutil.which("Orthanc") else "Orthanc is not installed (Debian: orthanc)"
 
-    def start(self) -> None:
-        self._server = peers.Orthanc(self.folder, self.configuration)
-        self._server.environment = AT_THEIR_BEST
-        self._server.start()
-        self.port, self.ae_title = self._server.port, self._server.ae_title
+    _server: peers.Orthanc
 
-    def stop(self) -> None:
-        self._server.stop()
-
-    @property
-    def pid(self) -> int:
-        assert self._server.process is not None
-        return self._server.process.pid
+    def made(self) -> peers.Orthanc:
+        return peers.Orthanc(self.folder, self.configuration)
 
     def held(self) -> int:
         return int(self._server.get("statistics")["CountInstances"])

@@ -5,6 +5,7 @@ measure with. None of that belongs into an installed service, so these commands 
 """
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,6 +129,7 @@ def _harness() -> Any:
     """
     if not (ROOT / "tests" / "bench" / "run.py").is_file():
         raise SettingsError("the benchmark needs a source checkout, with its tests: there, say `make bench`")
+    sys.path.insert(0, str(ROOT))  # before site-packages, where others leave a `tests` of theirs
     try:
         return importlib.import_module("tests.bench.run")
     except ModuleNotFoundError as error:

@@ -1,6 +1,8 @@
 """`firstread bench`: a door to the harness of a source checkout."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,3 +52,10 @@ def test_without_a_source_checkout_it_says_so(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     with pytest.raises(SettingsError, match="source checkout"):
         bench._harness()
+
+
+def test_its_own_tests_are_found_wherever_it_is_called_from(tmp_path: Path) -> None:
+    asked = "from worker.commands.bench import _harness; _harness(); import tests.conftest as it; print(it.__file__)"
+    command = [sys.executable, "-P", "-c", asked]  # as the console script: site-packages come first, and hold a `tests`
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str(bench.ROOT / "tests" / "conftest.py"), done.stderr[-500:]

@@ -147,6 +147,7 @@ def build_pipeline(
         router=model_router(settings) if routes else None,
         actor=actor,
         commitment=commitment_policy(settings),
+        batch_seconds=settings.batch_seconds,
         stopping=stopping,
     )
 

@@ -70,6 +70,16 @@ retention_removed_bytes = Counter(
     "firstread_retention_removed_bytes", "Stored bytes removed by retention: for their age, or for space.", ["because"]
 )
 batch_size = Histogram("firstread_batch_size", "Instances classified together.", buckets=(1, 2, 4, 8, 16, 32, 64))
+stage_wait_seconds = Counter(
+    "firstread_stage_wait_seconds",
+    "Seconds that a stage of inference waited, for input or for room after it; the slowest stage hardly waits.",
+    ["stage", "for"],
+)
+batches_in_hand = Gauge(
+    "firstread_batches_in_hand",
+    "Batches between claim and commit, of at most three a worker.",
+    multiprocess_mode="livesum",
+)
 audit_events = Gauge("firstread_audit_events", "Events in the audit chain.", multiprocess_mode="livemostrecent")
 audit_unsent = Gauge(
     "firstread_audit_unsent",

@@ -30,8 +30,10 @@ from worker.database import Database, Heartbeat, Instance, WorkKind, is_away, ut
 from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
 from worker.files import make_private
 from worker.giving_up import GivingUp
-from worker.inference.classify import Reader, Task, classify
+from worker.inference.batch_size import BatchSize
+from worker.inference.classify import Reader, Task
 from worker.inference_commit import InferenceCommit
+from worker.inference_turn import InferenceTurn
 from worker.intake.grace import Grace
 from worker.intake.headers import HeaderReader
 from worker.intake.registration import Registration
@@ -82,6 +84,8 @@ class Pipeline:
         How long a study must have been quiet before it is reported.
     commitment
         Who gets the results of storage commitment where, and who is asked for it.
+    batch_seconds
+        How long the images that are classified together may take; 0: no limit.
     stopping
         Says whether the process has been asked to end; steps then finish what they hold and take no more.
     """
@@ -105,6 +109,7 @@ class Pipeline:
         headers: HeaderReader | None = None,
         actor: str = "firstread",
         commitment: CommitmentPolicy | None = None,
+        batch_seconds: float = 0.0,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.database = database
@@ -117,6 +122,8 @@ class Pipeline:
         self.credentials = credentials
         self.report_iod = report_iod
         self.stopping = stopping
+        self.batch_seconds = batch_seconds
+        self._batch_sizes: dict[str, BatchSize] = {}
         self._alive_at: dict[str, float] = {}
         self._shown: set[tuple[str, str]] = set()
         self.patience = Patience(database, work, stopping)
@@ -188,40 +195,37 @@ class Pipeline:
     def infer(self, model: str, classifier: "Classifier", reader: Reader, *, turn_seconds: float = float("inf")) -> int:
         """Classify what is owed to a model, across studies, until nothing is due; return how many instances.
 
+        Batches overlap: `worker.inference_turn`.
+
         Parameters
         ----------
         turn_seconds
             After so long, between two batches, a hint that there is more is left for a later turn: other models of
             this process have work too. Where no hint can be left, the turn goes on.
         """
-        began = time.monotonic()
         with self.database.write() as session:  # a model that is not the one it was is refused before it costs anybody
             self.results.model_version(session, classifier.card)
-        total = 0
-        while not self.stopping():
-            self._alive(f"inference {model}")
-            claims = self.work.claim(WorkKind.INFER, lane=model, limit=classifier.max_batch)
-            if not claims:
-                break
-            total += len(claims)
-            with self.work.kept(claims):
-                self._infer(claims, classifier, reader)
-            if time.monotonic() - began >= turn_seconds and self.wakeups.send({queue_of(WorkKind.INFER, model)}):
-                break
-        return total
+        ends = time.monotonic() + turn_seconds
 
-    def _infer(self, claims: Sequence[Claim], classifier: "Classifier", reader: Reader) -> None:
-        try:
-            outcomes = classify(self._tasks(claims), classifier, reader)
-            with metrics.stage_seconds.labels(stage="commit").time():
-                self.patience.write(lambda: self.results.commit(claims, outcomes, classifier))
-        except Exception as error:
-            if is_away(error):
-                self.patience.hand_back(claims)
-                raise
-            log.error("batch_failed", work=[claim.id for claim in claims], error=where(error))
-            for claim in claims:
-                self.giving_up.failed(claim, f"the batch failed ({where(error)})", final=False)
+        def goes_on(claimed: int) -> bool:
+            self._alive(f"inference {model}")
+            late = claimed > 0 and time.monotonic() >= ends
+            return not self.stopping() and not (late and self.wakeups.send({queue_of(WorkKind.INFER, model)}))
+
+        turn = InferenceTurn(
+            model, classifier, reader, work=self.work, results=self.results, patience=self.patience,
+            giving_up=self.giving_up, size=self._batch_size(model, classifier, reader), tasks=self._tasks,
+            goes_on=goes_on,
+        )  # fmt: skip
+        return turn.run()
+
+    def _batch_size(self, model: str, classifier: "Classifier", reader: Reader) -> BatchSize:
+        """Return what has been learnt of a model: how many of its images are taken at once."""
+        if model not in self._batch_sizes:
+            self._batch_sizes[model] = BatchSize(
+                classifier.max_batch, seconds=self.batch_seconds, side_by_side=reader.count
+            )
+        return self._batch_sizes[model]
 
     def _alive(self, service: str) -> None:
         """Write that a service takes work; the worklist says so when none has for a while."""

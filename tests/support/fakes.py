@@ -121,6 +121,8 @@ class FakeFrame:
 class FakeReader:
     """Reads the mean brightness an object was made with; `broken` objects raise."""
 
+    count = 1
+
     def read(self, path: Path, frame_policy: str, window: Window | None = None) -> Any:
         import pydicom
 

@@ -54,10 +54,10 @@ def meet_after_the_first_batch(witness: Path) -> None:
     """Let the first results wait until two workers have some, so that both commit theirs at once."""
     from worker.inference import classify as room
 
-    classify = room.classify
+    score = room.score
 
-    def classify_and_meet(*arguments: Any) -> Any:
-        outcomes = classify(*arguments)
+    def score_and_meet(*arguments: Any) -> Any:
+        outcomes = score(*arguments)
         if not met:
             met.append(True)
             strike(witness)
@@ -67,7 +67,7 @@ def meet_after_the_first_batch(witness: Path) -> None:
         return outcomes
 
     met: list[bool] = []
-    room.classify = classify_and_meet
+    room.score = score_and_meet
 
 
 def strike(witness: Path) -> None:

@@ -107,8 +107,8 @@ TRAPS = (
             guard(
                 "a decoding error is its image's own",
                 "worker/inference/classify.py",
-                "        except (Never, ChildLost) as error:\n",
-                "        except ZeroDivisionError as error:\n",
+                "    except (Never, ChildLost) as error:\n",
+                "    except ZeroDivisionError as error:\n",
                 f"{PIPELINE}::test_one_bad_image_costs_its_neighbours_nothing[sqlite]",
             ),
         ),

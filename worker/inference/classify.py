@@ -1,4 +1,8 @@
-"""Classify: a batch of stored objects in, an outcome for each out; one bad image never costs its neighbours theirs."""
+"""Classify: a batch of stored objects in, an outcome for each out; one bad image never costs its neighbours theirs.
+
+`prepare` decodes one object, `score` asks the network about several: `worker.inference_turn` does the one while it does
+the other.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +29,15 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 class Reader(Protocol):
-    """Whatever turns a stored object into pixels; `worker.inference.pixels.PixelReader` does."""
+    """Whatever turns a stored object into pixels; `worker.inference.pixels.PixelReader` does.
+
+    Attributes
+    ----------
+    count
+        How many objects are read at once where several threads ask.
+    """
+
+    count: int
 
     def read(self, path: Path, frame_policy: str, window: "Window | None" = None) -> "Frame":
         """Return the pixels as displayed, Hounsfield units in a window; or raise `PixelError` or `ChildLost`."""
@@ -71,50 +83,61 @@ class ClassificationFailed(FirstreadError):
     """The network could not be run over an image; it may be the image, it may be the machine."""
 
 
-def classify(tasks: Sequence[Task], classifier: "Classifier", reader: Reader) -> list[Outcome]:
-    """Decode and classify objects together.
+@dataclass(frozen=True)
+class Prepared:
+    """An object ready for the network, or why it is not.
 
-    Parameters
+    Attributes
     ----------
-    tasks
-        What to read.
+    image
+        float32 (H, W, C), the network's input; None where there is an error.
+    error
+        `Never`: it will be the same next time. Anything else may heal.
+    """
+
+    image: Array | None = None
+    error: FirstreadError | None = None
+    note: str = ""
+    recipe: str = ""
+    decode_seconds: float = 0.0
+
+
+def prepare(task: Task, classifier: "Classifier", reader: Reader) -> Prepared:
+    """Decode an object and make the network's input of it; may be called by several threads at once."""
+    started = time.perf_counter()
+    try:
+        image, note, recipe = _prepare(task, classifier, reader)
+    except (Never, ChildLost) as error:
+        return Prepared(error=error, decode_seconds=time.perf_counter() - started)
+    return Prepared(image, None, note, recipe, time.perf_counter() - started)
+
+
+def score(objects: Sequence[Prepared], classifier: "Classifier") -> list[Outcome]:
+    """Classify objects together, as many at once as the classifier takes.
 
     Returns
     -------
     list of Outcome
-        One for each task, in order.
+        One for each object, in order.
     """
-    outcomes: dict[int, Outcome] = {}
-    ready: list[_Prepared] = []
-    for index, task in enumerate(tasks):
-        started = time.perf_counter()
-        try:
-            image, note, recipe = _prepare(task, classifier, reader)
-        except (Never, ChildLost) as error:
-            outcomes[index] = Outcome(error=error, decode_seconds=time.perf_counter() - started)
-        else:
-            ready.append(_Prepared(index, image, note, recipe, time.perf_counter() - started))
+    outcomes = {
+        index: Outcome(error=prepared.error, decode_seconds=prepared.decode_seconds)
+        for index, prepared in enumerate(objects)
+        if prepared.image is None
+    }
+    ready = [(index, prepared, prepared.image) for index, prepared in enumerate(objects) if prepared.image is not None]
     for start in range(0, len(ready), classifier.max_batch):
         batch = ready[start : start + classifier.max_batch]
         started = time.perf_counter()
-        scored = _scored(np.stack([prepared.image for prepared in batch]), classifier)
+        scored = _scored(np.stack([image for _, _, image in batch]), classifier)
         seconds = (time.perf_counter() - started) / len(batch)
         metrics.batch_size.observe(len(batch))
-        for prepared, scores in zip(batch, scored, strict=True):
+        for (index, prepared, _), scores in zip(batch, scored, strict=True):
             probabilities, failure = _checked(scores, classifier)
-            outcomes[prepared.index] = Outcome(
+            outcomes[index] = Outcome(
                 probabilities, failure, prepared.note, prepared.recipe, prepared.decode_seconds, seconds, len(batch)
             )
-    return [outcomes[index] for index in range(len(tasks))]
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    index: int
-    image: Array
-    note: str
-    recipe: str
-    decode_seconds: float
+    return [outcomes[index] for index in range(len(objects))]
 
 
 def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Array, str, str]:

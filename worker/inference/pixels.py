@@ -74,7 +74,11 @@ class PixelReader:
     ----------
     child
         The child, warm.
+    count
+        How many objects it reads at once.
     """
+
+    count = 1
 
     def __init__(
         self, *, seconds: float, memory_bytes: int, max_pixels: int = 400_000_000, announce: bool = False

@@ -6,7 +6,7 @@ results. Work whose worker vanished is claimed singly, so that a poison input do
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +34,8 @@ class Claim:
         The fencing token: a later claim of the same work has a larger one.
     attempts
         Attempts, this one counted.
+    lost_leases
+        How many workers have vanished while they held it.
     """
 
     id: int
@@ -44,6 +46,7 @@ class Claim:
     attempts: int
     retries: int
     created_at: datetime
+    lost_leases: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,15 @@ class Work:
         item.finished_at, item.last_error, item.lease_until = None, None, None
         item.not_before, item.created_at = not_before, self.clock()
 
-    def claim(self, kind: WorkKind, *, lane: str = "", limit: int = 1) -> list[Claim]:
-        """Take up to `limit` pieces of due work, oldest first; the attempt is counted and committed at once."""
+    def claim(self, kind: WorkKind, *, lane: str = "", limit: int = 1, alone: bool = True) -> list[Claim]:
+        """Take up to `limit` pieces of due work, oldest first; the attempt is counted and committed at once.
+
+        Parameters
+        ----------
+        alone
+            Whether the caller holds nothing else. If it does, work whose worker vanished is not given to it, nor what
+            comes after that: should the worker vanish again, the rest of what it holds would pay for it.
+        """
         now = self.clock()
         due = (
             sa.select(col(WorkItem.id))
@@ -137,7 +147,7 @@ class Work:
         with self.database.write() as session:
             first = due.add_columns(col(WorkItem.lost_leases)).limit(1).with_for_update(skip_locked=True)
             head = session.execute(first).first()
-            if head is None:
+            if head is None or (head.lost_leases and not alone):
                 return []
             if head.lost_leases:
                 chosen = due.where(col(WorkItem.id) == head.id)
@@ -161,16 +171,16 @@ class Work:
         return sorted(claims, key=lambda claim: claim.id)
 
     @contextmanager
-    def kept(self, claims: Sequence[Claim]) -> Iterator[None]:
-        """Renew the leases of `claims` from a thread for as long as the block runs."""
+    def kept(self, claims: Collection[Claim]) -> Iterator[None]:
+        """Renew the leases of `claims`, whichever those are by then, from a thread for as long as the block runs."""
         stop = threading.Event()
 
         def renew() -> None:
             while not stop.wait(self.lease.total_seconds() / 3):
                 try:
-                    self._renew(claims)
+                    self._renew(tuple(claims))
                 except sa.exc.SQLAlchemyError as error:  # the database is away: the fencing token decides later
-                    log.warning("lease_not_renewed", work=[claim.id for claim in claims], error=str(error))
+                    log.warning("lease_not_renewed", work=[claim.id for claim in tuple(claims)], error=str(error))
 
         thread = threading.Thread(target=renew, name="lease", daemon=True)
         thread.start()

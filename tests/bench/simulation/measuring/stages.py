@@ -126,13 +126,13 @@ def _inference(bench: Bench, kind: str, size: int, seen: int) -> None:
     claims: list[Any] = []
     bench.step("claim", lambda: claims.extend(pipeline.work.claim(WorkKind.INFER, lane=lane, limit=size)), size)
     tasks = pipeline._tasks(claims)
-    images: list[Any] = []
+    objects: list[Any] = []
 
     def decode() -> None:
-        images.extend(classify._prepare(task, classifier, bench.reader) for task in tasks)
+        objects.extend(classify.prepare(task, classifier, bench.reader) for task in tasks)
 
     bench.step(f"decode.{kind}", decode, size)
-    outcomes = classify.classify(tasks, classifier, bench.reader)
+    outcomes = classify.score(objects, classifier)
     assert all(outcome.probabilities for outcome in outcomes), "an object was not classified"
     bench.step("commit", lambda: pipeline.results.commit(claims, outcomes, classifier), size, seen)
 

@@ -20,6 +20,7 @@ from dicom_listener.tls import ServerTls
 from worker.config import Peer, Settings, load_settings, unknown_names
 from worker.errors import SettingsError, StartError
 from worker.files import make_private
+from worker.intake import bell
 from worker.intake.spool import Spool
 from worker.logs import configure_logs, get_logger, tell_withheld
 from worker.metrics import serve, spool_free_bytes
@@ -70,7 +71,7 @@ def main(settings: Settings, *, with_intake: bool = True) -> int:
 def _serve(
     settings: Settings, run_dir: Path, signals: "SimpleQueue[int]", terminal: Terminal, *, with_intake: bool
 ) -> int:
-    spool = Spool(settings.spool_dir, min_free_bytes=settings.min_free_bytes)
+    spool = Spool(settings.spool_dir, min_free_bytes=settings.min_free_bytes, bell=run_dir / bell.NAME)
     listener = Listener(
         spool,
         ae_title=settings.ae_title,

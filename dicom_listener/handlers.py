@@ -99,6 +99,7 @@ class Store:
     """One C-STORE from its command set to its answer; whatever happens inside becomes a status and a log line."""
 
     def __init__(self, spool: Spool, request: Request, *, max_object_bytes: int) -> None:
+        self._spool = spool
         self._request = request
         self._started = time.perf_counter()
         self._reception: Reception | None = None
@@ -124,7 +125,9 @@ class Store:
         return self._answer
 
     def tell(self) -> None:
-        """Log and count the answer, with what it took until it was known."""
+        """Wake intake up; log and count the answer, with what it took until it was known."""
+        if self._answer is ACCEPTED:
+            self._spool.ring()
         store_seconds.observe(self._seconds)
         answer = self._answer
         facts = {

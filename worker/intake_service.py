@@ -16,6 +16,7 @@ from worker.audit.syslog import Receiver
 from worker.config import Settings
 from worker.database import Database, is_away
 from worker.errors import AuditBroken, SchemaOwed
+from worker.intake.bell import Bell
 from worker.logs import get_logger
 from worker.pipeline import Pipeline
 from worker.retention.timetable import Timetable
@@ -26,7 +27,10 @@ log = get_logger(__name__)
 INTAKE_STARTED = "intake.started"
 INTAKE_STOPPED = "intake.stopped"
 POLL_SECONDS = 0.05
-"""How often an idle intake looks at the spool; a look costs microseconds."""
+"""How often an idle intake looks at the spool although no bell rang; a look costs microseconds."""
+GATHER_SECONDS = 0.02
+"""After a small batch what follows is gathered for so long: a few larger transactions instead of many small ones."""
+SMALL_BATCH = 16
 AWAY_SECONDS = 1.0
 """How often it is tried again while database or disk are away."""
 FORWARDER_SECONDS = 7.0
@@ -44,12 +48,15 @@ class Intake:
         The Celery application to publish hints with.
     stop
         Set when the process is to end.
+    bell
+        Rings when something has come; None: it is looked for.
     """
 
-    def __init__(self, settings: Settings, app: Celery, stop: Told) -> None:
+    def __init__(self, settings: Settings, app: Celery, stop: Told, bell: Bell | None = None) -> None:
         self._settings = settings
         self._app = app
         self._stop = stop
+        self._bell = bell
         self._pipeline: Pipeline | None = None
         self._anchoring: Anchoring | None = None
         self._timetable: Timetable | None = None
@@ -70,9 +77,19 @@ class Intake:
             if self._away:
                 log.info("intake_goes_on")
             self._away = False
-            if not handled:
-                self._stop.wait(POLL_SECONDS)
+            self._rest(handled)
         self._end()
+
+    def _rest(self, handled: int) -> None:
+        """Wait for what comes next."""
+        if handled:
+            if handled < SMALL_BATCH:
+                self._stop.wait(GATHER_SECONDS)
+        elif self._bell is None:
+            self._stop.wait(POLL_SECONDS)
+        else:
+            self._stop.wait(POLL_SECONDS, self._bell)
+            self._bell.hush()
 
     def _open(self) -> Pipeline:
         actor = f"intake@{socket.gethostname()}"

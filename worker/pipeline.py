@@ -123,7 +123,7 @@ class Pipeline:
         self.report_iod = report_iod
         self.stopping = stopping
         self.batch_seconds = batch_seconds
-        self._batch_sizes: dict[str, BatchSize] = {}
+        self._batch_sizes: dict[str, tuple[Classifier, BatchSize]] = {}
         self._alive_at: dict[str, float] = {}
         self._shown: set[tuple[str, str]] = set()
         self.patience = Patience(database, work, stopping)
@@ -203,13 +203,13 @@ class Pipeline:
             After so long, between two batches, a hint that there is more is left for a later turn: other models of
             this process have work too. Where no hint can be left, the turn goes on.
         """
-        with self.database.write() as session:  # a model that is not the one it was is refused before it costs anybody
-            self.results.model_version(session, classifier.card)
-        ends = time.monotonic() + turn_seconds
+        began = time.monotonic()
 
         def goes_on(claimed: int) -> bool:
-            self._alive(f"inference {model}")
-            late = claimed > 0 and time.monotonic() >= ends
+            seconds = time.monotonic() - began
+            if seconds > ALIVE_SECONDS:
+                self._alive(f"inference {model}")
+            late = claimed > 0 and seconds >= turn_seconds
             return not self.stopping() and not (late and self.wakeups.send({queue_of(WorkKind.INFER, model)}))
 
         turn = InferenceTurn(
@@ -217,15 +217,22 @@ class Pipeline:
             giving_up=self.giving_up, size=self._batch_size(model, classifier, reader), tasks=self._tasks,
             goes_on=goes_on,
         )  # fmt: skip
-        return turn.run()
+        count = turn.run()
+        self._alive(f"inference {model}")  # afterwards: nobody waits for it then
+        return count
 
     def _batch_size(self, model: str, classifier: "Classifier", reader: Reader) -> BatchSize:
-        """Return what has been learnt of a model: how many of its images are taken at once."""
-        if model not in self._batch_sizes:
-            self._batch_sizes[model] = BatchSize(
-                classifier.max_batch, seconds=self.batch_seconds, side_by_side=reader.count
-            )
-        return self._batch_sizes[model]
+        """Return what has been learnt of a classifier: how many images it takes at once.
+
+        When it is new here, a model that is not the one it was is refused, before it costs anybody.
+        """
+        known, size = self._batch_sizes.get(model, (None, None))
+        if known is not classifier or size is None:
+            with self.database.write() as session:
+                self.results.model_version(session, classifier.card)
+            size = BatchSize(classifier.max_batch, seconds=self.batch_seconds, side_by_side=reader.count)
+            self._batch_sizes[model] = classifier, size
+        return size
 
     def _alive(self, service: str) -> None:
         """Write that a service takes work; the worklist says so when none has for a while."""

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import select
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ from tests.support.raw_store import (
     store_request,
 )
 from tests.support.spooled import data_set, split, spooled, text
+from worker.intake.bell import NAME as BELL
+from worker.intake.bell import Bell
 
 CONTEXTS = [(CT_IMAGE_STORAGE, [EXPLICIT_VR_LITTLE_ENDIAN]), (VERIFICATION, [IMPLICIT_VR_LITTLE_ENDIAN])]
 
@@ -61,6 +64,20 @@ def test_what_is_sent_is_what_is_kept(listener: ListenerProcess) -> None:
     (line,) = [line for line in listener.events("object_stored") if line["sop_instance_uid"] == "1.2.3.4"]
     assert (line["calling_ae"], line["called_ae"], line["bytes"]) == ("MODALITY", "SOMEBODY", len(data))
     assert line["service"] == "listener"
+
+
+def test_intake_is_rung_for_when_something_was_stored_and_only_then(listener: ListenerProcess) -> None:
+    bell = Bell(listener.data_dir / "run" / BELL)
+    try:
+        with associate(listener) as association:
+            assert association.store(CT_IMAGE_STORAGE, "1.2.3.5", os.urandom(1000)) == 0x0000
+            assert select.select([bell], [], [], 30)[0], "nobody rang"
+            bell.hush()
+            assert association.store(CT_IMAGE_STORAGE, "no UID", os.urandom(1000)) != 0x0000
+            assert association.echo(context_id=3) == 0x0000
+        assert not select.select([bell], [], [], 0)[0]
+    finally:
+        bell.close()
 
 
 @pytest.mark.parametrize("syntax", [str(uid) for uid in ALL_TRANSFER_SYNTAXES if "SMPTE" not in UID(uid).name])

@@ -13,6 +13,7 @@ from worker.config import Settings, load_settings, made_data_dir, unknown_names
 from worker.database import Database
 from worker.errors import SettingsError
 from worker.files import make_private
+from worker.intake import bell
 from worker.logs import configure_logs, get_logger
 from worker.supervision.addresses import SaidAddresses
 from worker.supervision.told import Told
@@ -62,8 +63,16 @@ def intake() -> None:
             standing_by = True
             stop.wait(1.0)
             continue
-        Intake(settings, app, stop).run()
+        Intake(settings, app, stop, _bell(settings)).run()
     os.close(lock)
+
+
+def _bell(settings: Settings) -> bell.Bell | None:
+    try:
+        return bell.Bell(settings.data_dir / "run" / bell.NAME)
+    except OSError as error:
+        log.warning("no_bell", error=str(error), todo="none: intake looks at the spool twenty times a second")
+        return None
 
 
 def worker(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from worker.files import begin_write_out, make_private, sync_directory
+from worker.intake.bell import Rope
 
 WRITE_OUT_BYTES = 2 << 20
 """So much of an object at a time is on its way to the disk while the rest still comes in."""
@@ -90,10 +91,19 @@ class Incoming:
 
 
 class Spool:
-    """The spool directory, seen from the listener (it writes) and from intake (it reads and files away)."""
+    """The spool directory, seen from the listener (it writes) and from intake (it reads and files away).
 
-    def __init__(self, directory: Path, *, min_free_bytes: int = 0) -> None:
+    Parameters
+    ----------
+    min_free_bytes
+        The floor below which nothing is received, bytes.
+    bell
+        The named pipe by which intake hears that something has come (`worker.intake.bell`); None: it has to look.
+    """
+
+    def __init__(self, directory: Path, *, min_free_bytes: int = 0, bell: Path | None = None) -> None:
         self.directory = directory
+        self._rope = Rope(bell) if bell is not None else None
         self.min_free_bytes = min_free_bytes
         self.incoming_dir = make_private(directory / "incoming")
         self.stored_dir = make_private(directory / "stored")
@@ -106,6 +116,11 @@ class Spool:
     def receive_commitment(self) -> Incoming:
         """Open a new message of storage commitment, JSON."""
         return Incoming(self.commitments_dir, JSON)
+
+    def ring(self) -> None:
+        """Tell intake that something has come."""
+        if self._rope is not None:
+            self._rope.ring()
 
     def free_bytes(self) -> int:
         """Return the free space of the file system, bytes."""

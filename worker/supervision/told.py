@@ -2,6 +2,14 @@
 
 import select
 import socket
+from typing import Protocol
+
+
+class Readable(Protocol):
+    """A file, a socket, a pipe."""
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
 
 
 class Told:
@@ -26,10 +34,10 @@ class Told:
         """Whether it has been said."""
         return self._told
 
-    def wait(self, timeout: float) -> bool:
-        """Wait until it is said, but no longer than `timeout` seconds; say whether it has been."""
+    def wait(self, timeout: float, *others: Readable) -> bool:
+        """Wait until it is said or one of `others` is readable, at most `timeout` seconds; say whether it was said."""
         if not self._told:
-            select.select([self._reader], [], [], timeout)
+            select.select([self._reader, *others], [], [], timeout)
         return self._told
 
     def close(self) -> None:

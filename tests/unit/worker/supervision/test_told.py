@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from types import FrameType
@@ -54,3 +55,10 @@ def test_a_wait_has_an_end(told: Told) -> None:
     told.set()
     told.set()
     assert told.wait(3600)
+
+
+def test_a_wait_ends_for_others_too_and_says_that_nothing_was_said(told: Told) -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        there.send(b"x")
+        assert not told.wait(3600, here)

@@ -1,4 +1,4 @@
-"""Inference workers: claim what is due up to a full batch, decode, compute, commit, until nothing is due."""
+"""Inference workers: claim what is due up to a batch, decode, compute, commit, until nothing is due."""
 
 import heapq
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from tests.bench.simulation.plant import bucket_of
 from tests.bench.simulation.receiving import BYTES
 from tests.bench.simulation.resources import Processors, Steps
 from tests.bench.simulation.site import Object, Site
+from worker.inference.batch_size import BatchSize
 
 
 class Worker:
@@ -25,7 +26,11 @@ class Worker:
         self.site, self.hints = site, hints
         cores = site.plant.worker_cores
         self.machine = site.front if site.plant.one_machine_cores else Processors(site.env, "a worker's cores", cores)
-        self._ahead: tuple[list[Object], simpy.Process] | None = None
+        plant = site.plant
+        self._sizes = {
+            lane: BatchSize(plant.max_batch, seconds=plant.batch_seconds, side_by_side=plant.decoders)
+            for lane in site.owed
+        }
 
     def run(self) -> Steps:
         """Take a hint, work a turn."""
@@ -41,38 +46,47 @@ class Worker:
     def _turn(self, lane: str) -> Steps:
         site = self.site
         began = site.env.now
-        while batch := (yield from self._next(lane)):
-            if site.plant.overlap:
-                self._ahead = yield from self._begin(lane)
+        committing: simpy.Process | None = None
+        ahead = yield from self._begin(lane)
+        while ahead is not None:
+            batch, decoding = ahead
+            yield decoding
+            late = site.env.now - began >= site.plant.turn_seconds
+            ahead = (yield from self._begin(lane)) if site.plant.overlap and not late else None
+            took = site.env.now
             yield from self._compute(batch)
-            yield from self._commit(batch)
-            if site.env.now - began >= site.plant.turn_seconds and self._ahead is None:
+            self._sizes[lane].lasted(len(batch), decoding.value + site.env.now - took)
+            if committing is not None:
+                yield committing
+            committing = site.env.process(self._commit(batch))
+            if not site.plant.overlap:
+                yield committing
+                ahead = None if late else (yield from self._begin(lane))
+            if late and ahead is None:
                 yield from self.hints.publish(lane, "worker")
-                return
-
-    def _next(self, lane: str) -> Steps:
-        """Return the next batch, decoded."""
-        ahead, self._ahead = self._ahead or (yield from self._begin(lane)), None
-        if ahead is None:
-            return []
-        batch, decoding = ahead
-        yield decoding
-        return batch
+        if committing is not None:
+            yield committing
 
     def _begin(self, lane: str) -> Steps:
         """Claim a batch and begin to decode it."""
-        site = self.site
-        owed = site.owed[lane]
-        batch = [owed.popleft() for _ in range(min(len(owed), site.plant.max_batch))]
+        site, size = self.site, self._sizes[lane]
+        owed, asked = site.owed[lane], size.wanted
+        batch = [owed.popleft() for _ in range(min(len(owed), asked))]
         yield from site.transaction("claim", len(batch), "worker", self.machine)
-        return (batch, site.env.process(self._decode(batch))) if batch else None
+        if not batch:
+            return None
+        size.found(asked, len(batch))
+        return batch, site.env.process(self._decode(batch))
 
     def _decode(self, batch: Sequence[Object]) -> Steps:
+        """Decode a batch; returns how long it took."""
         site = self.site
+        began = site.env.now
         site.decoding.add(1)
         lots = [batch[start :: site.plant.decoders] for start in range(site.plant.decoders)]
         yield site.env.all_of([site.env.process(self._decode_in_turn(lot)) for lot in lots if lot])
         site.decoding.add(-1)
+        return site.env.now - began
 
     def _decode_in_turn(self, lot: Sequence[Object]) -> Steps:
         for one in lot:

@@ -19,9 +19,12 @@ class Plant:
     gpu
         Whether a worker runs the network on a GPU of its own (an assumed stage time), else on its cores.
     decoders
-        Children that decode at the same time in a worker; firstread has one.
+        Children that decode at the same time in a worker.
     overlap
-        Whether the next batch is decoded while this one is in the network; firstread does one after the other.
+        Whether the next batch is decoded while this one is in the network and the last one is committed, as firstread
+        does; else one after the other.
+    batch_seconds
+        As FIRSTREAD_BATCH_SECONDS.
     spool_channels
         Durable writes that the spool's disk does at the same time.
     round_trip_seconds
@@ -40,7 +43,8 @@ class Plant:
     worker_cores: int = 4
     listeners: int = 1
     decoders: int = 1
-    overlap: bool = False
+    overlap: bool = True
+    batch_seconds: float = 1.0
     max_batch: int = BUCKETS[-1]
     spool_channels: int = 4
     database_connections: int = 100

@@ -5,7 +5,7 @@ from tests.bench.simulation.receiving import BYTES
 from tests.bench.simulation.resources import Steps
 from tests.bench.simulation.site import Object, Site
 from worker.arrivals import BATCH_BYTES, BATCH_OBJECTS
-from worker.intake_service import POLL_SECONDS
+from worker.intake_service import GATHER_SECONDS, SMALL_BATCH
 
 
 class Registering:
@@ -27,10 +27,11 @@ class Registering:
             if site.arrived:
                 turn = site.intake.take()
                 yield turn
-                yield from self._register(self._batch())
+                batch = self._batch()
+                yield from self._register(batch)
                 site.intake.leave(turn)
-            else:
-                yield site.env.timeout(POLL_SECONDS)
+                if len(batch) < SMALL_BATCH:
+                    yield site.env.timeout(GATHER_SECONDS)
             if site.env.now >= next_sweep:
                 turn = site.intake.take()
                 yield turn
@@ -41,11 +42,10 @@ class Registering:
                 yield from self._idle(next_sweep)
 
     def _idle(self, next_sweep: float) -> Steps:
-        """Sleep until something arrives or a sweep is due; it is seen at the next poll."""
+        """Sleep until something arrives, which rings a bell, or a sweep is due."""
         site = self.site
         site.arrival = site.env.event()
         yield site.arrival | site.env.timeout(max(0.0, next_sweep - site.env.now))
-        yield site.env.timeout(site.chance.uniform(0, POLL_SECONDS))
 
     def _batch(self) -> list[Object]:
         batch: list[Object] = []

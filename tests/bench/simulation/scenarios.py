@@ -162,8 +162,8 @@ def remedies(inputs: Inputs, tell: Tell) -> list[dict[str, Any]]:
     add("the commit of a batch at a quarter of its cost")
     stages |= slower(intake, 0.25)
     add("registration at a quarter of its cost")
-    plant = replace(plant, decoders=4, overlap=True)
-    add("four decoding children a worker, overlapping the network")
+    plant = replace(plant, decoders=4)
+    add("four decoding children a worker")
     plant = replace(plant, listeners=4, spool_bytes=4 * plant.spool_bytes, spool_channels=4 * plant.spool_channels)
     add("four listeners, storage four times as fast")
     return rows

@@ -13,10 +13,13 @@ from tests.unit.simulation.conftest import stage
 
 SLICES = Mix(ct_share=1.0, films_a_day=0, cts_a_day=10, film_instances=(1,), slices=(64, 64))
 """Nothing but stacks of 64."""
+SINGLE = replace(SLICES, cts_a_day=640, slices=(1, 1))
+"""As many slices, each a study of its own: nobody waits for another's transaction on the same study."""
 
 
-def found(stages, start=40, **plant):
-    return find(Plant(modality_rate=30, **plant), stages, SLICES, start=start)
+def found(stages, start=40, mix=SLICES, **plant):
+    """Find it where workers do one thing after the other, which is easier to reckon with."""
+    return find(Plant(modality_rate=30, overlap=False, **plant), stages, mix, start=start)
 
 
 @pytest.fixture
@@ -36,9 +39,9 @@ def test_one_worker_is_full_first_at_the_rate_of_its_seconds(stages) -> None:
 
 
 def test_with_workers_enough_it_is_the_one_intake(stages) -> None:
-    bottleneck = found(stages, start=95, workers=8)
+    bottleneck = found(stages, start=95, mix=SINGLE, workers=8)
     assert bottleneck.resource == "intake: its process"
-    assert bottleneck.rate == pytest.approx(LIMIT / 0.009, rel=0.06)
+    assert bottleneck.rate == pytest.approx(LIMIT / 0.009, rel=0.08)  # now and then others hold the audit chain
     assert abs(bottleneck.outcome.utilisation["intake: its process"] - LIMIT) < 2 * CLOSE
 
 

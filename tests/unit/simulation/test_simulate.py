@@ -41,7 +41,7 @@ def test_a_single_film_takes_the_sum_of_its_stages(stages) -> None:
     counts = simulate(plant, stages, one_film(1.0), 60).counts
     (result,), (report,) = counts.to_result["cr"], counts.to_report["cr"]
     work = 0.004 + 0.002 + 0.015 + 0.0002 + 0.001 + 0.03 + 0.01 + 0.002
-    assert work <= result <= work + 0.06  # and a look at the spool every 50 ms
+    assert result == pytest.approx(work)  # intake is rung for
     assert 10 <= report <= 10 + 2 + 0.5  # quiet, the next sweep, report and PACS
 
 
@@ -60,7 +60,7 @@ def test_more_than_a_site_can_do_piles_up_and_the_batches_fill(stages) -> None:
     assert (begin, most) == (0, end)
     assert end > 200
     assert outcome.utilisation["inference workers"] > 0.95
-    assert outcome.as_document()["batch"] > 16
+    assert outcome.as_document()["batch"] > 12  # as large as the second that a batch may take allows
 
 
 def test_a_gpu_leaves_decoding_and_overlap_hides_the_network(stages) -> None:
@@ -68,11 +68,11 @@ def test_a_gpu_leaves_decoding_and_overlap_hides_the_network(stages) -> None:
     seconds = {
         name: simulate(replace(Plant(), **settings), stages, load_of(load), 60).counts.last_result_at
         for name, settings in {
-            "plain": {}, "gpu": {"gpu": True}, "overlap": {"overlap": True}, "decoders": {"decoders": 4},
+            "in turns": {"overlap": False}, "overlapping": {}, "gpu": {"gpu": True}, "decoders": {"decoders": 4},
         }.items()
     }  # fmt: skip
-    assert seconds["gpu"] < seconds["overlap"] < seconds["plain"]
-    assert seconds["decoders"] < seconds["plain"]
+    assert seconds["gpu"] < seconds["overlapping"] < seconds["in turns"]
+    assert seconds["decoders"] < seconds["overlapping"]
 
 
 def load_of(studies: list[Study]) -> list[Study]:
@@ -89,7 +89,7 @@ def test_two_workers_with_batches_of_one_study_wait_for_its_row(stages) -> None:
         Plant(workers=2), stages, [Study(n, "ct", 32, float(n)) for n in range(4)], 60
     ).counts.last_result_at
     assert together > 12.8
-    assert apart < 0.8 * together
+    assert apart < 0.9 * together
 
 
 def test_two_hints_that_wait_are_enough(stages) -> None:

@@ -36,7 +36,7 @@ TRAPS = (
             guard(
                 "a lease that is renewed while the work goes on",
                 "worker/intake/work.py",
-                "                    self._renew(claims)\n",
+                "                    self._renew(tuple(claims))\n",
                 "                    pass\n",
                 f"{WORK}::test_a_lease_is_renewed_while_the_work_goes_on[sqlite]",
             ),

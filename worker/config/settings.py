@@ -98,6 +98,9 @@ class Settings(TlsRules, AuditSettings, LoginSettings):
     inference_workers: Annotated[int, Field(ge=0, le=256)] = Field(
         0, description="inference workers that `up` starts; 0: one a GPU, or as engines and cores ask for"
     )
+    decoders: Annotated[int, Field(ge=0, le=256)] = Field(
+        0, description="decoding children of each inference worker; 0: its share of the cores, at most 8"
+    )
     study_quiet_seconds: Annotated[float, Field(ge=0)] = Field(
         10.0, description="a study is reported when quiet so long"
     )

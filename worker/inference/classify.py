@@ -3,32 +3,43 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from models.errors import ModelError
 from worker import metrics
 from worker.errors import ChildLost, FirstreadError, Never, PixelError
-from worker.inference.preview import write_preview
+from worker.inference.preview import Preview, write_preview
 from worker.logs import get_logger
 
 if TYPE_CHECKING:
     from models.card import Card, Window
     from models.classifier import Classifier
-    from worker.inference.pixels import Frame
+    from worker.inference.pixels import Frame, Prepared
 
 log = get_logger(__name__)
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
-class Reader(Protocol):
+Read = TypeVar("Read")
+
+
+class FrameReader(Protocol):
     """Whatever turns a stored object into pixels; `worker.inference.pixels.PixelReader` does."""
 
     def read(self, path: Path, frame_policy: str, window: "Window | None" = None) -> "Frame":
         """Return the pixels as displayed, Hounsfield units in a window; or raise `PixelError` or `ChildLost`."""
+        ...
+
+
+class Reader(Protocol):
+    """Whatever turns a stored object into a network's input; `worker.inference.readers.PixelReaders` does."""
+
+    def prepared(self, path: Path, card: "Card", keep: Callable[[Preview], None]) -> "Prepared":
+        """Return the input, and hand the preview to `keep`, then or soon; or raise `PixelError` or `ChildLost`."""
         ...
 
 
@@ -118,18 +129,19 @@ class _Prepared:
 
 
 def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Array, str, str]:
-    frame, recipe = read_frame(task.locate, classifier.card, reader)
+    card, keep = classifier.card, partial(_keep_preview, task.preview)
+    prepared = _wherever(task.locate, lambda path: reader.prepared(path, card, keep))
+    return prepared.image, prepared.note, _recipe(card, windowed=prepared.windowed)
+
+
+def _keep_preview(path: Path, preview: Preview) -> None:
     try:
-        write_preview(frame.image, task.preview)
+        write_preview(preview, path)
     except OSError as error:  # a full disk costs the picture on the page, not the result
-        log.warning("preview_not_written", path=task.preview.name, error=str(error))
-    try:
-        return classifier.prepare(frame.image), frame.note, recipe
-    except ModelError as error:
-        raise PixelError(str(error)) from error
+        log.warning("preview_not_written", path=path.name, error=str(error))
 
 
-def read_frame(locate: Callable[[], Path | None], card: "Card", reader: Reader) -> tuple["Frame", str]:
+def read_frame(locate: Callable[[], Path | None], card: "Card", reader: FrameReader) -> tuple["Frame", str]:
     """Read an object as a network is shown it.
 
     Parameters
@@ -149,16 +161,24 @@ def read_frame(locate: Callable[[], Path | None], card: "Card", reader: Reader) 
     ChildLost
         The decoding child cannot be started; the object may be fine.
     """
+    frame = _wherever(locate, lambda path: reader.read(path, card.frame_policy, card.window))
+    return frame, _recipe(card, windowed=frame.windowed)
+
+
+def _recipe(card: "Card", *, windowed: bool) -> str:
+    return f"{card.recipe}, shown at {card.window}" if windowed else card.recipe
+
+
+def _wherever(locate: Callable[[], Path | None], read: Callable[[Path], Read]) -> Read:
+    """Read an object that may be filed away at any moment."""
     path = locate()
     while path is not None:
         try:
-            frame = reader.read(path, card.frame_policy, card.window)
+            return read(path)
         except (PixelError, FileNotFoundError):
             if path.exists():
                 raise
             path = locate()  # it was filed away between the look and the read
-        else:
-            return frame, f"{card.recipe}, shown at {card.window}" if frame.windowed else card.recipe
     raise PixelError("the stored bytes are gone from the spool; restore them, or send the object again")
 
 

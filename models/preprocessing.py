@@ -9,6 +9,7 @@ way, and the result is the same on every machine.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,27 @@ from PIL import Image, UnidentifiedImageError
 from models.errors import ImageError, RecipeError
 
 FloatArray = NDArray[np.float32]
-Recipe = Callable[[FloatArray, int, int], FloatArray]
 Field = tuple[slice, slice]
 """Rows and columns of an image."""
+
+
+class Shown(Protocol):
+    """An image of which one asks for fields: an array, or one that is made while it is asked for."""
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Rows and columns."""
+        ...
+
+    def __getitem__(self, field: Field, /) -> FloatArray:
+        """Return a field as float32 (rows, columns); valid until the next is asked for."""
+        ...
+
+
+Recipe = Callable[[Shown, int, int], FloatArray]
+
+BAND_PIXELS = 1 << 18
+"""Pixels of an image that are resized at a time: they stay in the cache."""
 
 MAX_PICTURE_PIXELS = 1 << 26
 """Largest PNG or JPEG read, pixels (64 Mi, an 8192 by 8192 film): a bomb is refused before it is decoded."""
@@ -31,7 +50,7 @@ LEAST_KEPT = 0.7
 """A recipe that trims keeps at least this share of the longer side."""
 
 
-def chest_xray_triage(image: FloatArray, rows: int, columns: int) -> FloatArray:
+def chest_xray_triage(image: Shown, rows: int, columns: int) -> FloatArray:
     """Crop towards a square, resize, standardise: mean 0 and standard deviation 1 over the image.
 
     The longer side is trimmed at both ends towards the target's aspect ratio, by at most 30 %, and what is left of the
@@ -52,10 +71,10 @@ def chest_xray_triage(image: FloatArray, rows: int, columns: int) -> FloatArray:
     FloatArray
         float32 (rows, columns); all zero where the image is of one grey.
     """
-    return standardised(resized(image[trim(image, rows, columns)], rows, columns))
+    return standardised(resized(image, rows, columns, trim(image, rows, columns)))
 
 
-def trim(image: FloatArray, rows: int, columns: int) -> Field:
+def trim(image: Shown, rows: int, columns: int) -> Field:
     """Trim the longer side at both ends towards `rows` over `columns`, keeping `LEAST_KEPT` of it at least."""
     height, width = image.shape
     aspect = rows / columns
@@ -68,7 +87,7 @@ def trim(image: FloatArray, rows: int, columns: int) -> Field:
     return slice(0, height), slice(start, start + keep)
 
 
-def chest_ct_covid(image: FloatArray, rows: int, columns: int) -> FloatArray:
+def chest_ct_covid(image: Shown, rows: int, columns: int) -> FloatArray:
     """Resize a slice, whole, and standardise it: mean 0 and standard deviation 1.
 
     Nothing is trimmed: slices in print are cut to the body, wider than high, and the lungs reach to both sides of them.
@@ -79,12 +98,12 @@ def chest_ct_covid(image: FloatArray, rows: int, columns: int) -> FloatArray:
     return standardised(resized(image, rows, columns))
 
 
-def unit_range(image: FloatArray, rows: int, columns: int) -> FloatArray:
+def unit_range(image: Shown, rows: int, columns: int) -> FloatArray:
     """Resize, whole, and divide by 255: values from 0 to 1, as in most of the articles."""
     return resized(image, rows, columns) / np.float32(255)
 
 
-def unit_columns(image: FloatArray, rows: int, columns: int) -> FloatArray:
+def unit_columns(image: Shown, rows: int, columns: int) -> FloatArray:
     """Resize, whole, and divide every column of pixels by its L2 norm; a black column stays black.
 
     What ``normalize(pictures, axis = 1)`` of R's Keras does to (pictures, rows, columns, 1), its axes counted from 0
@@ -96,7 +115,7 @@ def unit_columns(image: FloatArray, rows: int, columns: int) -> FloatArray:
     return np.asarray(small / np.where(norm > 0, norm, 1.0), dtype=np.float32)
 
 
-def vgg16_imagenet(image: FloatArray, rows: int, columns: int) -> FloatArray:
+def vgg16_imagenet(image: Shown, rows: int, columns: int) -> FloatArray:
     """Resize, whole, and take the means of ImageNet's blue, green and red away from three copies of the grey.
 
     What ``keras.applications.vgg16.preprocess_input`` does to a grey picture: the published weights come from Caffe and
@@ -122,7 +141,7 @@ RECIPES: dict[str, Recipe] = {
 VERSIONS: dict[str, int] = dict.fromkeys(RECIPES, 1)
 """Version of each recipe, recorded with every prediction; raised when the recipe gives other values than before."""
 
-FIELDS: dict[str, Callable[[FloatArray, int, int], Field]] = {"chest_xray_triage": trim}
+FIELDS: dict[str, Callable[[Shown, int, int], Field]] = {"chest_xray_triage": trim}
 """What of an image a recipe looks at, where that is not all of it: (image, rows, columns) -> its rows, its columns."""
 
 
@@ -173,14 +192,38 @@ def prepare(recipe: str, image: FloatArray, rows: int, columns: int, channels: i
     ImageError
         If the image is not two-dimensional, is empty, or holds values that are not finite.
     """
+    if recipe in RECIPES:
+        image = np.asarray(image, dtype=np.float32)
+        if image.ndim != 2 or image.size == 0:
+            raise ImageError(f"an image of shape {image.shape} is not (rows, columns) with pixels in it")
+        if not np.isfinite(image).all():
+            raise ImageError("the image holds values that are not finite (NaN or infinity)")
+    return prepare_shown(recipe, image, rows, columns, channels)
+
+
+def prepare_shown(recipe: str, image: Shown, rows: int, columns: int, channels: int) -> FloatArray:
+    """Make the network's input of an image that need not be an array; bit for bit as `prepare`.
+
+    Parameters
+    ----------
+    recipe, rows, columns, channels
+        As in `prepare`.
+    image
+        Of one pixel at least, all its values finite; that is not checked again.
+
+    Returns
+    -------
+    FloatArray
+        float32 (rows, columns, channels), C-contiguous.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such recipe, or it makes another number of channels.
+    """
     chosen = RECIPES.get(recipe)
     if chosen is None:
         raise RecipeError(f"there is no preprocessing recipe {recipe!r}; there are: {', '.join(sorted(RECIPES))}")
-    image = np.asarray(image, dtype=np.float32)
-    if image.ndim != 2 or image.size == 0:
-        raise ImageError(f"an image of shape {image.shape} is not (rows, columns) with pixels in it")
-    if not np.isfinite(image).all():
-        raise ImageError("the image holds values that are not finite (NaN or infinity)")
     prepared = chosen(image, rows, columns)
     if prepared.ndim == 2:
         prepared = np.repeat(prepared[:, :, np.newaxis], channels, axis=2)
@@ -191,10 +234,38 @@ def prepare(recipe: str, image: FloatArray, rows: int, columns: int, channels: i
     return np.ascontiguousarray(prepared, dtype=np.float32)
 
 
-def resized(image: FloatArray, rows: int, columns: int) -> FloatArray:
-    """Resize with Pillow's antialiased bilinear filter in mode ``F`` (float32)."""
-    picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
-    return np.asarray(picture.resize((columns, rows), Image.Resampling.BILINEAR), dtype=np.float32)
+def resized(image: Shown, rows: int, columns: int, field: Field | None = None) -> FloatArray:
+    """Resize with Pillow's antialiased bilinear filter in mode ``F`` (float32).
+
+    Pillow resizes every row on its own, then every column of what that gave. So an image is resized in bands of rows,
+    to the same bits, and none of its size is ever copied. An image that shrinks in height more than twice as much as in
+    width goes to Pillow in one piece: it may begin with the columns there.
+
+    Parameters
+    ----------
+    image
+        float32 (rows, columns).
+    rows, columns
+        Its size afterwards.
+    field
+        What of it is resized; None: all of it.
+    """
+    height, width = image.shape
+    down, across = field or (slice(0, height), slice(0, width))
+    height, width = down.stop - down.start, across.stop - across.start
+    columns_may_come_first = height - rows > max(0, 2 * (width - columns))
+    depth = height if columns_may_come_first else min(height, max(1, BAND_PIXELS // width))
+    if depth == height:
+        whole = Image.fromarray(np.ascontiguousarray(image[down, across], dtype=np.float32))
+        return np.asarray(whole.resize((columns, rows), Image.Resampling.BILINEAR), dtype=np.float32)
+    narrow, band = Image.new("F", (columns, height)), Image.new("F", (width, depth))
+    for start in range(0, height, depth):
+        if start + depth > height:
+            band = Image.new("F", (width, height - start))
+        values = image[down.start + start : down.start + start + band.height, across]
+        band.frombytes(np.ascontiguousarray(values, dtype=np.float32).data.cast("B"), "raw", "F;32NF")
+        narrow.paste(band.resize((columns, band.height), Image.Resampling.BILINEAR), (0, start))
+    return np.asarray(narrow.resize((columns, rows), Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 def standardised(image: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from celery import Celery
 
@@ -19,9 +20,12 @@ from worker.intake.spool import Spool
 from worker.intake.work import Work
 from worker.pipeline import Pipeline
 from worker.retention.removal import Retention
-from worker.supervision.plan import default_services
+from worker.supervision.plan import default_services, usable_cores
 from worker.supervision.service import Service
 from worker.wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from worker.inference.readers import PixelReaders
 
 
 def open_database(settings: Settings) -> Database:
@@ -84,6 +88,17 @@ def planned_services(settings: Settings) -> tuple[Service, ...]:
         single_threaded=engines == {"onnx"} and settings.engine_threads == 1,
         devices=devices,
     )
+
+
+def pixel_readers(settings: Settings) -> "PixelReaders":
+    """Return the decoding children of an inference worker, not yet started."""
+    from worker.inference.readers import PixelReaders, decoders_for
+
+    count = settings.decoders
+    if not count:
+        workers = sum(service.name.startswith("inference") for service in planned_services(settings))
+        count = decoders_for(usable_cores(), workers)
+    return PixelReaders(count, seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes, announce=True)
 
 
 def model_router(settings: Settings) -> Router:

@@ -22,7 +22,7 @@ from worker import metrics
 from worker.database import WorkKind, is_away
 from worker.giving_up import GivingUp
 from worker.inference.batch_size import BatchSize
-from worker.inference.classify import Outcome, Prepared, Reader, Task, prepare, score
+from worker.inference.classify import Input, Outcome, Reader, Task, prepare, score
 from worker.inference_commit import InferenceCommit
 from worker.intake.work import Claim, Work
 from worker.logs import get_logger, where
@@ -40,7 +40,7 @@ IN_HAND = 3
 @dataclass
 class _Batch:
     claims: Sequence[Claim]
-    prepared: list[Prepared] = field(default_factory=list)
+    inputs: list[Input] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
     """What decoding took, and then classifying too; waiting in between left out."""
@@ -158,12 +158,12 @@ class InferenceTurn:
     def _decode(self, batch: _Batch, decoders: ThreadPoolExecutor) -> None:
         began = time.perf_counter()
         tasks = self._tasks(batch.claims)
-        batch.prepared = list(decoders.map(lambda task: prepare(task, self._classifier, self._reader), tasks))
+        batch.inputs = list(decoders.map(lambda task: prepare(task, self._classifier, self._reader), tasks))
         batch.seconds = time.perf_counter() - began
 
     def _classify(self, batch: _Batch) -> None:
         began = time.perf_counter()
-        batch.outcomes = score(batch.prepared, self._classifier)
+        batch.outcomes = score(batch.inputs, self._classifier)
         batch.seconds += time.perf_counter() - began
         self._size.lasted(len(batch.claims), batch.seconds)
 

@@ -23,13 +23,13 @@ from worker.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
-    from worker.inference.pixels import PixelReader
+    from worker.inference.readers import PixelReaders
 
 log = get_logger(__name__)
 
 
 class Runtime:
-    """What this process keeps warm: the pipeline, the classifiers, the decoding child."""
+    """What this process keeps warm: the pipeline, the classifiers, the decoding children."""
 
     def __init__(self) -> None:
         self._classifiers: dict[str, Classifier] = {}
@@ -47,11 +47,9 @@ class Runtime:
         return bootstrap.build_pipeline(settings, self.database, actor=actor, app=app, stopping=stopping.is_set)
 
     @cached_property
-    def reader(self) -> "PixelReader":
-        """The guarded decoding child, started once."""
-        from worker.inference.pixels import PixelReader
-
-        return PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes, announce=True)
+    def reader(self) -> "PixelReaders":
+        """The guarded decoding children, started once."""
+        return bootstrap.pixel_readers(settings)
 
     def classifier(self, model: str) -> "Classifier":
         """Return the classifier `name@version`, verified and warmed when it is first asked for."""

@@ -16,22 +16,18 @@ import numpy as np
 
 from models.classifier import Classifier
 from models.registry import Registry
-from tests.bench.preparing import in_process, prepared, shared_memory
+from tests.bench.preparing import in_process
 
 
 def serve(model: str, engine: str) -> None:
     """Do what is asked for until there is no more of it."""
     classifier = Classifier.load(Registry().find(model), engine=engine)
     classifier.warm_up()
-    memory = shared_memory()
     print("ready", flush=True)
     for line in sys.stdin:
         paths = json.loads(line)
         for start in range(0, len(paths), classifier.max_batch):
-            batch = [
-                prepared(in_process(path, classifier.card, memory), classifier.card)
-                for path in paths[start : start + classifier.max_batch]
-            ]
+            batch = [in_process(path, classifier.card) for path in paths[start : start + classifier.max_batch]]
             classifier.probabilities(np.stack(batch))
         print("done", flush=True)
 

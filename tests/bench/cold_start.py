@@ -16,8 +16,8 @@ def main(model: str, engine: str, film: str) -> None:
     classifier = Classifier.load(Registry().find(model), engine=engine)
     classifier.warm_up()
     with PixelReader(seconds=SECONDS, memory_bytes=MEMORY_BYTES) as reader:
-        image = reader.read(Path(film), classifier.card.frame_policy).image
-    classifier.probabilities(classifier.prepare(image)[np.newaxis])
+        prepared = reader.prepared(Path(film), classifier.card)
+    classifier.probabilities(prepared.image[np.newaxis])
 
 
 if __name__ == "__main__":

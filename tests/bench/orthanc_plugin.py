@@ -20,20 +20,19 @@ import orthanc  # noqa: E402
 
 from models.classifier import Classifier  # noqa: E402
 from models.registry import Registry  # noqa: E402
-from tests.bench.preparing import in_process, prepared, shared_memory  # noqa: E402
+from tests.bench.preparing import in_process  # noqa: E402
 
 RESULT = 1024
 """The first number of metadata that is a user's own."""
 
 
 class Plugin:
-    """The classifier, warm, and where decoded pixels go."""
+    """The classifier, warm."""
 
     def __init__(self) -> None:
         way, _, engine = os.environ["BENCH_WAY"].partition(":")
         self.classifier = Classifier.load(Registry().find(os.environ["BENCH_MODEL"]), engine=engine)
         self.predicts = way == "predict"
-        self.memory = shared_memory()
         self.labels = [label.name for label in self.classifier.card.labels]
         self.classifier.warm_up()
         self.scores(self.classifier.prepare(np.zeros((64, 64), np.float32)))
@@ -49,10 +48,10 @@ class Plugin:
         file = os.memfd_create("instance")
         try:
             os.write(file, dicom.GetInstanceData())
-            image = in_process(f"/proc/self/fd/{file}", self.classifier.card, self.memory)
+            image = in_process(f"/proc/self/fd/{file}", self.classifier.card)
         finally:
             os.close(file)
-        scores = self.scores(prepared(image, self.classifier.card))
+        scores = self.scores(image)
         found = dict(zip(self.labels, map(float, scores), strict=False))  # a sigmoid has fewer outputs than labels
         orthanc.RestApiPut(f"/instances/{instance_id}/metadata/{RESULT}", json.dumps(found))
         moment = time.perf_counter()

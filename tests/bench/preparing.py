@@ -11,10 +11,10 @@ from pydicom import dcmread
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from models.card import Card
-from models.preprocessing import FloatArray, prepare
+from models.preprocessing import FloatArray, prepare_shown
 from tests.bench.receivers import OURS
-from worker.inference.decoder import Bounds, decode
-from worker.inference.guard import PIXEL_BYTES
+from worker.inference.decoder import Bounds, show
+from worker.inference.grayscale import Window
 from worker.inference.pixels import PixelReader
 
 PREPARING = "CR, file to network input"
@@ -27,40 +27,24 @@ SECONDS = 60.0
 @contextmanager
 def contenders(film: Path, card: Card) -> Iterator[dict[str, Callable[[], FloatArray]]]:
     """Give whoever prepares `film` for the network of `card`, warm, by name."""
-    memory = shared_memory()
-    try:
-        with PixelReader(seconds=SECONDS, memory_bytes=MEMORY_BYTES) as reader:
-            yield {
-                OURS: lambda: prepared(in_process(film, card, memory), card),
-                GUARDED: lambda: prepared(reader.read(film, card.frame_policy).image, card),
-                PYDICOM: lambda: straightforward(film, card),
-            }
-    finally:
-        os.close(memory)
+    with PixelReader(seconds=SECONDS, memory_bytes=MEMORY_BYTES) as reader:
+        yield {
+            OURS: lambda: in_process(film, card),
+            GUARDED: lambda: reader.prepared(film, card).image,
+            PYDICOM: lambda: straightforward(film, card),
+        }
 
 
-def shared_memory() -> int:
-    """Return a descriptor of memory for the pixels of one film, as the guarded child has it."""
-    memory = os.memfd_create("firstread-bench")
-    os.ftruncate(memory, MAX_PIXELS * PIXEL_BYTES)
-    return memory
-
-
-def in_process(film: Path | str, card: Card, memory: int) -> FloatArray:
-    """Decode as the guarded child does, here; float32 (rows, columns)."""
+def in_process(film: Path | str, card: Card) -> FloatArray:
+    """Decode and prepare as the guarded child does, here; float32 (H, W, C)."""
     file = os.open(film, os.O_RDONLY)
     try:
-        told = decode(file, card.frame_policy, None, memory, Bounds(MEMORY_BYTES, MAX_PIXELS))
+        window = Window(card.window.centre, card.window.width) if card.window else None
+        shown, _ = show(file, card.frame_policy, window, Bounds(MEMORY_BYTES, MAX_PIXELS))
+        shape = card.input
+        return prepare_shown(card.recipe, shown, shape.rows, shape.columns, shape.channels)
     finally:
         os.close(file)
-    pixels = np.fromfile(f"/proc/self/fd/{memory}", np.float32, told["rows"] * told["columns"])
-    return pixels.reshape(told["rows"], told["columns"])
-
-
-def prepared(image: FloatArray, card: Card) -> FloatArray:
-    """Make the network's input, float32 (H, W, C)."""
-    shape = card.input
-    return prepare(card.recipe, image, shape.rows, shape.columns, shape.channels)
 
 
 def straightforward(film: Path, card: Card) -> FloatArray:

@@ -174,16 +174,16 @@ def prepare_workers() -> None:
 def _strike_among_the_pixels() -> None:
     from worker.inference.pixels import PixelReader
 
-    read = PixelReader.read
+    prepared = PixelReader.prepared
 
-    def read_and_reach(self: PixelReader, path: Path, *how: Any) -> Any:
+    def prepare_and_reach(self: PixelReader, path: Path, *what: Any, **how: Any) -> Any:
         if POISON.encode() in path.read_bytes():
             reach("at the poison")
-        frame = read(self, path, *how)
+        made = prepared(self, path, *what, **how)
         reach("mid-batch")
-        return frame
+        return made
 
-    PixelReader.read = read_and_reach  # type: ignore[method-assign]
+    PixelReader.prepared = prepare_and_reach  # type: ignore[method-assign]
 
 
 class Clock:

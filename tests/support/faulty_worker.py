@@ -26,17 +26,17 @@ def strike_at_the_marked_one(fault: str, witness: Path) -> None:
     """Strike in the process of the worker itself, where a decoding child cannot be blamed."""
     from worker.inference.pixels import PixelReader
 
-    read = PixelReader.read
+    prepared = PixelReader.prepared
 
-    def faulty_read(self: PixelReader, path: Path, *how: Any) -> Any:
+    def faulty_prepared(self: PixelReader, path: Path, *what: Any, **how: Any) -> Any:
         if MARK.encode() in path.read_bytes():
             strike(witness)
             if fault == "poison":
                 os.kill(os.getpid(), signal.SIGKILL)
             signal.pause()
-        return read(self, path, *how)
+        return prepared(self, path, *what, **how)
 
-    PixelReader.read = faulty_read  # type: ignore[method-assign]
+    PixelReader.prepared = faulty_prepared  # type: ignore[method-assign]
 
 
 def strike_at_the_next_message(witness: Path) -> None:

@@ -98,6 +98,9 @@ class Settings(TlsRules, AuditSettings, LoginSettings):
     inference_workers: Annotated[int, Field(ge=0, le=256)] = Field(
         0, description="inference workers that `up` starts; 0: one a GPU, or as engines and cores ask for"
     )
+    decoders: Annotated[int, Field(ge=0, le=256)] = Field(
+        0, description="decoding children of each inference worker; 0: its share of the cores, at most 8"
+    )
     batch_seconds: Annotated[float, Field(ge=0)] = Field(
         1.0, description="images classified together may take so long; new ones wait for it; 0: full batches"
     )

@@ -27,7 +27,7 @@ PACKET_BYTES = 1 << 17
 REASON_CHARACTERS = 500
 
 Handler = Callable[[dict[str, Any], int], dict[str, Any]]
-"""Does one job: (what was asked, descriptor of the file) → the answer."""
+"""Does one job: (what was asked, descriptor of the file, -1 where none came with it) → the answer."""
 
 
 def child_parser(description: str) -> argparse.ArgumentParser:
@@ -71,7 +71,7 @@ def answer(job: dict[str, Any], files: list[int], handle: Handler, seconds: floa
     """Do one job; whatever goes wrong becomes an answer."""
     try:
         with deadline(seconds):
-            return handle(job, files[0])
+            return handle(job, files[0] if files else -1)
     except Never as error:
         return {"failure": "refused", "reason": str(error)[:REASON_CHARACTERS]}
     except MemoryError:

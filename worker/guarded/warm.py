@@ -202,6 +202,43 @@ class WarmChild(Generic[Child]):
                 reason = f"{self._trade.doing} failed: {reason}"
             raise JobFailed(reason)
 
+    def add(
+        self, child: Child, request: Mapping[str, object], take: Callable[[Child, dict[str, Any]], Taken]
+    ) -> Taken | None:
+        """Ask for something more of an object that a child has done, without handing it over again.
+
+        Parameters
+        ----------
+        child
+            Who did it, as `take` of `do` saw it.
+        request, take
+            As of `do`; the request says of which job.
+
+        Returns
+        -------
+        object or None
+            What `take` makes of the answer; None where the child is gone, fails or says no. Nobody is blamed for that:
+            the object was read.
+        """
+        with self._lock:
+            if child is not self._child or child.owner != os.getpid():
+                return None
+            try:
+                answer = child.ask(request)
+                if "failure" not in answer:
+                    return take(child, answer)
+                reason = str(answer.get("reason"))
+                if answer["failure"] == "memory":
+                    self._end_child()
+            except (ChildEndedError, TimeoutError, ValueError, TypeError, KeyError) as error:
+                reason = type(error).__name__
+                self._end_child()
+            except BaseException:
+                self._end_child()
+                raise
+            log.warning("child_added_nothing", child=self._trade.doing, why=reason)
+            return None
+
     def drop(self) -> None:
         """End the child from within `take`: the next job gets a fresh one."""
         self._end_child()

@@ -7,29 +7,40 @@ the other.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from models.errors import ModelError
 from worker import metrics
 from worker.errors import ChildLost, FirstreadError, Never, PixelError
-from worker.inference.preview import write_preview
+from worker.inference.preview import Preview, write_preview
 from worker.logs import get_logger
 
 if TYPE_CHECKING:
     from models.card import Card, Window
     from models.classifier import Classifier
-    from worker.inference.pixels import Frame
+    from worker.inference.pixels import Frame, Prepared
 
 log = get_logger(__name__)
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
+Read = TypeVar("Read")
+
+
+class FrameReader(Protocol):
+    """Whatever turns a stored object into pixels; `worker.inference.pixels.PixelReader` does."""
+
+    def read(self, path: Path, frame_policy: str, window: "Window | None" = None) -> "Frame":
+        """Return the pixels as displayed, Hounsfield units in a window; or raise `PixelError` or `ChildLost`."""
+        ...
+
+
 class Reader(Protocol):
-    """Whatever turns a stored object into pixels; `worker.inference.pixels.PixelReader` does.
+    """Whatever turns a stored object into a network's input; `worker.inference.readers.PixelReaders` does.
 
     Attributes
     ----------
@@ -39,8 +50,8 @@ class Reader(Protocol):
 
     count: int
 
-    def read(self, path: Path, frame_policy: str, window: "Window | None" = None) -> "Frame":
-        """Return the pixels as displayed, Hounsfield units in a window; or raise `PixelError` or `ChildLost`."""
+    def prepared(self, path: Path, card: "Card", keep: Callable[[Preview], None]) -> "Prepared":
+        """Return the input, and hand the preview to `keep`, then or soon; or raise `PixelError` or `ChildLost`."""
         ...
 
 
@@ -84,7 +95,7 @@ class ClassificationFailed(FirstreadError):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Input:
     """An object ready for the network, or why it is not.
 
     Attributes
@@ -102,17 +113,17 @@ class Prepared:
     decode_seconds: float = 0.0
 
 
-def prepare(task: Task, classifier: "Classifier", reader: Reader) -> Prepared:
+def prepare(task: Task, classifier: "Classifier", reader: Reader) -> Input:
     """Decode an object and make the network's input of it; may be called by several threads at once."""
     started = time.perf_counter()
     try:
         image, note, recipe = _prepare(task, classifier, reader)
     except (Never, ChildLost) as error:
-        return Prepared(error=error, decode_seconds=time.perf_counter() - started)
-    return Prepared(image, None, note, recipe, time.perf_counter() - started)
+        return Input(error=error, decode_seconds=time.perf_counter() - started)
+    return Input(image, None, note, recipe, time.perf_counter() - started)
 
 
-def score(objects: Sequence[Prepared], classifier: "Classifier") -> list[Outcome]:
+def score(objects: Sequence[Input], classifier: "Classifier") -> list[Outcome]:
     """Classify objects together, as many at once as the classifier takes.
 
     Returns
@@ -141,18 +152,19 @@ def score(objects: Sequence[Prepared], classifier: "Classifier") -> list[Outcome
 
 
 def _prepare(task: Task, classifier: "Classifier", reader: Reader) -> tuple[Array, str, str]:
-    frame, recipe = read_frame(task.locate, classifier.card, reader)
+    card, keep = classifier.card, partial(_keep_preview, task.preview)
+    prepared = _wherever(task.locate, lambda path: reader.prepared(path, card, keep))
+    return prepared.image, prepared.note, _recipe(card, windowed=prepared.windowed)
+
+
+def _keep_preview(path: Path, preview: Preview) -> None:
     try:
-        write_preview(frame.image, task.preview)
+        write_preview(preview, path)
     except OSError as error:  # a full disk costs the picture on the page, not the result
-        log.warning("preview_not_written", path=task.preview.name, error=str(error))
-    try:
-        return classifier.prepare(frame.image), frame.note, recipe
-    except ModelError as error:
-        raise PixelError(str(error)) from error
+        log.warning("preview_not_written", path=path.name, error=str(error))
 
 
-def read_frame(locate: Callable[[], Path | None], card: "Card", reader: Reader) -> tuple["Frame", str]:
+def read_frame(locate: Callable[[], Path | None], card: "Card", reader: FrameReader) -> tuple["Frame", str]:
     """Read an object as a network is shown it.
 
     Parameters
@@ -172,16 +184,24 @@ def read_frame(locate: Callable[[], Path | None], card: "Card", reader: Reader) 
     ChildLost
         The decoding child cannot be started; the object may be fine.
     """
+    frame = _wherever(locate, lambda path: reader.read(path, card.frame_policy, card.window))
+    return frame, _recipe(card, windowed=frame.windowed)
+
+
+def _recipe(card: "Card", *, windowed: bool) -> str:
+    return f"{card.recipe}, shown at {card.window}" if windowed else card.recipe
+
+
+def _wherever(locate: Callable[[], Path | None], read: Callable[[Path], Read]) -> Read:
+    """Read an object that may be filed away at any moment."""
     path = locate()
     while path is not None:
         try:
-            frame = reader.read(path, card.frame_policy, card.window)
+            return read(path)
         except (PixelError, FileNotFoundError):
             if path.exists():
                 raise
             path = locate()  # it was filed away between the look and the read
-        else:
-            return frame, f"{card.recipe}, shown at {card.window}" if frame.windowed else card.recipe
     raise PixelError("the stored bytes are gone from the spool; restore them, or send the object again")
 
 

@@ -21,7 +21,7 @@ sense the display would have.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,16 +31,16 @@ from pydicom import Dataset
 from worker.errors import PixelError
 from worker.inference.attributes import LookupTable, items, numbers, text, value
 from worker.inference.palette import LUMA, palette_luma
+from worker.inference.rendering import Rendering, blocks
 from worker.inference.stored import StoredFrame
 
 RENDERING_VERSION = 1
 """Recorded with every prediction; raised when the same object is shown with other values than before."""
 
-_BLOCK = 1 << 15
-"""Pixels looked up at a time."""
-
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Occurring = Callable[[Values, Mask], Mask]
+"""Says, of modality values and where they are padding, which occur in the image, or those that decide its range."""
 
 
 class Window(NamedTuple):
@@ -71,22 +71,20 @@ def holds_hounsfield(frame: StoredFrame) -> bool:
     return rescaled and text(holder, "RescaleType") in {"", "HU"}
 
 
-def render(frame: StoredFrame, out: NDArray[np.float32], window: Window | None = None) -> list[str]:
+def render(frame: StoredFrame, window: Window | None = None) -> Rendering:
     """Render a frame as it is displayed.
 
     Parameters
     ----------
     frame
         Stored values and what the header says of them.
-    out
-        float32 (rows, columns), C-contiguous; filled with 0 (black) to 255 (white).
     window
         Shown in this one instead; only for a frame that holds Hounsfield units.
 
     Returns
     -------
-    list of str
-        What a person should know: how the range was chosen where the object does not say it.
+    Rendering
+        All its values are finite.
 
     Raises
     ------
@@ -99,47 +97,38 @@ def render(frame: StoredFrame, out: NDArray[np.float32], window: Window | None =
         containers = np.arange(1 << (8 * values.dtype.itemsize))
         stored = _stored_values(containers, frame)
         if frame.photometric == "RGB":
-            out[...] = 0
-            part = np.empty_like(out)
-            for channel, weight in enumerate(LUMA):
-                _look_up((weight * _full_range(stored, frame)).astype(np.float32), values[:, :, channel], part)
-                out += part
-            return notes
-        table = _shown(stored, frame, notes, lambda: _present(values, len(containers)), window)
-        _look_up(table.astype(np.float32), values, out)
-    elif frame.photometric == "RGB":
-        out[...] = sum(
+            full = _full_range(stored, frame)
+            return Rendering(values, [(weight * full).astype(np.float32) for weight in LUMA], notes)
+        table = _shown(
+            stored, frame, notes, lambda *known: _decisive(values, *known, signed=frame.layout.signed), window
+        )
+        return Rendering(values, [table.astype(np.float32)], notes)
+    if frame.photometric == "RGB":
+        image = sum(
             weight * _full_range(_stored_values(values[:, :, channel], frame), frame)
             for channel, weight in enumerate(LUMA)
         )
     else:
         stored = values.astype(np.float64) if values.dtype.kind == "f" else _stored_values(values, frame)
-        out[...] = _shown(stored, frame, notes, lambda: np.ones(values.shape, bool), window)
-    return notes
+        image = _shown(stored, frame, notes, lambda *_: np.ones(values.shape, bool), window)
+    return Rendering(np.asarray(image, np.float32), [], notes)
 
 
-def _blocks(values: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Yield where a block starts, and its values as indices, in one buffer that stays in the cache."""
-    flat = values.reshape(-1)
-    index = np.empty(min(_BLOCK, len(flat)), np.intp)
-    for start in range(0, len(flat), _BLOCK):
-        block = flat[start : start + _BLOCK]
-        index[: len(block)] = block
-        yield start, index[: len(block)]
+def _decisive(values: NDArray[Any], modality: Values, padding: Mask, *, signed: bool) -> Mask:
+    """Say which container values occur, bool (n,).
 
-
-def _look_up(table: NDArray[np.float32], values: NDArray[Any], out: NDArray[np.float32]) -> None:
-    target = out.reshape(-1)
-    for start, index in _blocks(values):
-        # Every index is in the table; "wrap" only spares the check that "raise" does on a copy of the output.
-        np.take(table, index, out=target[start : start + len(index)], mode="wrap")
-
-
-def _present(values: NDArray[Any], count: int) -> Mask:
-    """Say which container values occur, bool (count,)."""
-    seen = np.zeros(count, bool)
-    for _, index in _blocks(values):
-        seen[index] = True
+    Where no value between the smallest and the largest leads outside what those two lead to, the two are enough: that
+    is so for nearly every image, and found in a tenth of the time.
+    """
+    seen = np.zeros(len(modality), bool)
+    ordered = values.view(f"i{values.dtype.itemsize}") if signed else values
+    between = np.arange(int(ordered.min()), int(ordered.max()) + 1) % len(modality)
+    ends, steps = between[[0, -1]], np.diff(modality[between])
+    if not padding[ends].any() and ((steps >= 0).all() or (steps <= 0).all()):
+        seen[ends] = True
+    else:
+        for block in blocks(values):
+            seen[block] = True
     return seen
 
 
@@ -165,9 +154,7 @@ def _full_range(stored: Values, frame: StoredFrame) -> Values:
     return np.clip((stored - low) * (255 / top), 0, 255)
 
 
-def _shown(
-    stored: Values, frame: StoredFrame, notes: list[str], present: Callable[[], Mask], window: Window | None
-) -> Values:
+def _shown(stored: Values, frame: StoredFrame, notes: list[str], present: Occurring, window: Window | None) -> Values:
     """Send stored values through the pipeline; `present` says, when asked, which of them occur in the image."""
     if frame.photometric.startswith("YBR"):
         return _full_range(stored, frame)
@@ -269,16 +256,14 @@ def _linear(modality: Values, center: float, width: float) -> Values:
     return np.clip((modality - center) / width + 0.5, 0, 1)
 
 
-def _whole_range(
-    modality: Values, padding: Mask, frame: StoredFrame, notes: list[str], present: Callable[[], Mask]
-) -> Values:
+def _whole_range(modality: Values, padding: Mask, frame: StoredFrame, notes: list[str], present: Occurring) -> Values:
     """Spread the range over 0 to 1 where the object says no window."""
     if frame.layout.stored <= 8:
         notes.append("the image sets no display window: its full range of values was read")
         occurring = np.isfinite(modality)
     else:
         notes.append("the image sets no display window: it was read from its darkest to its brightest value")
-        occurring = present() & ~padding
+        occurring = present(modality, padding) & ~padding
     chosen = modality[occurring]
     if not chosen.size or chosen.min() == chosen.max():
         notes.append("all pixels are padding or the same")

@@ -1,21 +1,23 @@
-"""DICOM file in, displayed pixels out: the door of this room to the guarded child that does the decoding."""
+"""DICOM file in, displayed pixels or a network's input out: the door of this room to the guarded child that decodes."""
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import ChildLost, PixelError
-from worker.guarded.warm import JobFailed, Trade, WarmChild
+from worker.guarded.door import Door
+from worker.guarded.warm import JobFailed, Taken, Trade, WarmChild
 from worker.inference.guard import PixelChild
+from worker.inference.preview import LONGEST_SIDE, Preview
 
 if TYPE_CHECKING:
-    from models.card import Window
+    from models.card import Card, Window
 
 FRAME_POLICIES = ("first", "middle", "refuse")
 DECODING = Trade("decoding", "the decoding process", "decoded this object", "its pixel data are damaged")
@@ -55,7 +57,37 @@ class Frame:
         return int(self.image.shape[1])
 
 
-class PixelReader:
+@dataclass(frozen=True)
+class Prepared:
+    """What a network is given of an object.
+
+    Attributes
+    ----------
+    image
+        float32 (rows, columns, channels), as `models.preprocessing.prepare` makes it of `Frame.image`; the caller's
+        own.
+    frames, note, windowed
+        As of a `Frame`.
+    job
+        By which the object is known to the child.
+    """
+
+    image: NDArray[np.float32]
+    frames: int
+    note: str
+    windowed: bool
+    job: "Job"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of one child."""
+
+    child: PixelChild
+    number: int
+
+
+class PixelReader(Door[PixelChild]):
     """Reads the pixels of DICOM files in a guarded child process; may be shared by threads, one object at a time.
 
     Parameters
@@ -69,16 +101,7 @@ class PixelReader:
         held against the bytes present, not against this.
     announce
         Log once what the child has given up (`worker.guarded.confinement`).
-
-    Attributes
-    ----------
-    child
-        The child, warm.
-    count
-        How many objects it reads at once.
     """
-
-    count = 1
 
     def __init__(
         self, *, seconds: float, memory_bytes: int, max_pixels: int = 400_000_000, announce: bool = False
@@ -86,20 +109,7 @@ class PixelReader:
         def start() -> PixelChild:
             return PixelChild(seconds=seconds, memory_bytes=memory_bytes, max_pixels=max_pixels)
 
-        self.child = WarmChild(DECODING, start, seconds=seconds, memory_bytes=memory_bytes, announce=announce)
-
-    def __enter__(self) -> Self:
-        self.child.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the child; a later `read` starts another."""
-        self.child.close()
+        super().__init__(WarmChild(DECODING, start, seconds=seconds, memory_bytes=memory_bytes, announce=announce))
 
     def read(self, path: Path, frame_policy: str, window: "Window | None" = None) -> Frame:
         """Read one object as it is displayed.
@@ -125,23 +135,71 @@ class PixelReader:
         ChildLost
             The child cannot be started; the object may be fine.
         """
-        if frame_policy not in FRAME_POLICIES:
-            raise ValueError(f"frame policy {frame_policy!r} is none of {', '.join(FRAME_POLICIES)}")
+        return self._do(path, _asked(frame_policy, window), self._frame)
+
+    def prepared(self, path: Path, card: "Card", *, with_preview: bool = False) -> Prepared:
+        """Read one object as the input of a network.
+
+        The child does it all, so that no image of full size is handed over.
+
+        Parameters
+        ----------
+        path
+            As of `read`.
+        card
+            Says what the network takes: frame policy, window, preprocessing recipe, shape.
+        with_preview
+            Whether the child keeps the image until its next object, to make a preview of it (`preview`).
+
+        Raises
+        ------
+        PixelError, ChildLost
+            As of `read`.
+        """
+        shape = (card.input.rows, card.input.columns, card.input.channels)
+        request = _asked(card.frame_policy, card.window) | {"input": [card.recipe, *shape], "keep": with_preview}
+
+        def take(child: PixelChild, answer: dict[str, Any]) -> Prepared:
+            job = Job(child, child.served)
+            return Prepared(child.floats(shape), *_told(answer), job)
+
+        return self._do(path, request, take)
+
+    def preview(self, prepared: Prepared) -> Preview | None:
+        """Return the preview of the object that was prepared last, None where there is none: the child has gone on."""
+
+        def take(child: PixelChild, answer: dict[str, Any]) -> Preview:
+            rows, columns = int(answer["rows"]), int(answer["columns"])
+            if not (1 <= rows <= LONGEST_SIDE and 1 <= columns <= LONGEST_SIDE):
+                raise ValueError(f"a preview of {rows} x {columns} pixels")
+            return Preview(rows, columns, child.left(int(answer["bytes"])))
+
+        return self.child.add(prepared.job.child, {"preview_of": prepared.job.number}, take)
+
+    def _do(self, path: Path, request: dict[str, Any], take: Callable[[PixelChild, dict[str, Any]], Taken]) -> Taken:
         file = _open(path)
         try:
-            request = {"frame_policy": frame_policy, "window": (window.centre, window.width) if window else None}
-            return self.child.do(request, file, self._frame)
+            return self.child.do(request, file, take)
         except JobFailed as failed:
             raise PixelError(str(failed)) from failed
         finally:
             os.close(file)
 
     def _frame(self, child: PixelChild, answer: dict[str, Any]) -> Frame:
-        image = child.image(answer["rows"], answer["columns"])
-        frame = Frame(image, int(answer["frames"]), str(answer["note"]), bool(answer["windowed"]))
-        if image.size > _KEPT_PIXELS:
+        frame = Frame(child.image(int(answer["rows"]), int(answer["columns"])), *_told(answer))
+        if frame.image.size > _KEPT_PIXELS:
             self.child.drop()
         return frame
+
+
+def _asked(frame_policy: str, window: "Window | None") -> dict[str, Any]:
+    if frame_policy not in FRAME_POLICIES:
+        raise ValueError(f"frame policy {frame_policy!r} is none of {', '.join(FRAME_POLICIES)}")
+    return {"frame_policy": frame_policy, "window": (window.centre, window.width) if window else None}
+
+
+def _told(answer: dict[str, Any]) -> tuple[int, str, bool]:
+    return int(answer["frames"]), str(answer["note"]), bool(answer["windowed"])
 
 
 def _open(path: Path) -> int:

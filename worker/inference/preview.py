@@ -1,8 +1,15 @@
-"""The preview that the worklist shows: a PNG small enough to load at once."""
+"""The preview that the worklist shows: a PNG small enough to load at once.
+
+The guarded child reduces the image and deflates it; the PNG is put together around that by its parent, so that a child
+taken over by what it reads says nothing but grey levels.
+"""
 
 import contextlib
 import os
+import struct
 import tempfile
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +17,68 @@ from numpy.typing import NDArray
 from PIL import Image
 
 LONGEST_SIDE = 1024
-_COMPRESSION = 3
-"""zlib level; higher ones cost three times the time for a few per cent."""
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY_8_BIT = (8, 0, 0, 0, 0)
+"""Bits, colour type, compression, filter method, interlace (PNG, 11.2.1)."""
+_UP = 2
+"""Each pixel is written as what it differs from the one above (PNG, 9.2)."""
 
 
-def write_preview(image: NDArray[np.float32], path: Path) -> None:
-    """Write an image as an 8-bit grey PNG, whole or not at all, readable by nobody else (0600).
+@dataclass(frozen=True)
+class Preview:
+    """A picture of 8-bit grey.
+
+    Attributes
+    ----------
+    rows, columns
+        Its size, pixels.
+    deflated
+        Its lines as a PNG has them: filtered, deflated.
+    """
+
+    rows: int
+    columns: int
+    deflated: bytes
+
+    def png(self) -> bytes:
+        """Return it as a PNG file (ISO/IEC 15948)."""
+        head = struct.pack(">2I5B", self.columns, self.rows, *_GREY_8_BIT)
+        return _SIGNATURE + _chunk(b"IHDR", head) + _chunk(b"IDAT", self.deflated) + _chunk(b"IEND", b"")
+
+
+def make_preview(levels: NDArray[np.uint8]) -> Preview:
+    """Make the preview of an image.
 
     Parameters
     ----------
-    image
-        float32 (rows, columns), 0 (black) to 255 (white). Larger than 1024 pixels on a side, it is reduced, each pixel
-        the mean of those it stands for.
+    levels
+        uint8 (rows, columns). Larger than 1024 pixels on a side, it is reduced, each pixel the mean of those it stands
+        for.
+    """
+    picture = Image.fromarray(levels)
+    longest = max(picture.size)
+    if longest > LONGEST_SIDE:
+        width, height = (max(1, round(side * LONGEST_SIDE / longest)) for side in picture.size)
+        factor = picture.width // width
+        if picture.size == (width * factor, height * factor):  # the same mean, in a fifth of the time
+            picture = picture.reduce(factor)
+        else:
+            picture = picture.resize((width, height), Image.Resampling.BOX)
+    small = np.asarray(picture)
+    lines = np.empty((small.shape[0], 1 + small.shape[1]), np.uint8)
+    lines[:, 0] = _UP
+    lines[0, 1:] = small[0]
+    np.subtract(small[1:], small[:-1], out=lines[1:, 1:])
+    # A film is noise to zlib: looking for what repeats costs five times the time and gains nothing but in flat areas.
+    deflating = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    return Preview(small.shape[0], small.shape[1], deflating.compress(lines.data) + deflating.flush())
+
+
+def write_preview(preview: Preview, path: Path) -> None:
+    """Write a PNG, whole or not at all, readable by nobody else (0600).
+
+    Parameters
+    ----------
     path
         Where; replaced if it is there. Its directory is made (0700) if it is not.
 
@@ -30,18 +87,17 @@ def write_preview(image: NDArray[np.float32], path: Path) -> None:
     OSError
         It cannot be written; nothing is left behind.
     """
-    picture = Image.fromarray(np.rint(np.clip(image, 0, 255)).astype(np.uint8))
-    longest = max(picture.size)
-    if longest > LONGEST_SIDE:
-        width, height = (max(1, round(side * LONGEST_SIDE / longest)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BOX)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
-            picture.save(file, "PNG", compress_level=_COMPRESSION)
+            file.write(preview.png())
         Path(partial).replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             Path(partial).unlink()
         raise
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.errors import ModelError
 from worker.errors import PackageError
-from worker.inference.classify import Reader, read_frame
+from worker.inference.classify import FrameReader, read_frame
 from worker.inference.environment import environment
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Rerunner:
         Reads pixels, as in service.
     """
 
-    def __init__(self, load: "Callable[[str, str], Classifier]", reader: Reader) -> None:
+    def __init__(self, load: "Callable[[str, str], Classifier]", reader: FrameReader) -> None:
         self._load = load
         self._reader = reader
 

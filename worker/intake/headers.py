@@ -10,11 +10,11 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from worker.errors import UnreadableObject
 from worker.guarded.child import GuardedChild
+from worker.guarded.door import Door
 from worker.guarded.warm import JobFailed, Trade, WarmChild
 from worker.intake.file_meta import FileMeta, read_file_meta
 from worker.intake.header_text import VALUE_CHARACTERS, VALUES, Header, clean
@@ -61,7 +61,7 @@ class StoredObject:
     defect: str = ""
 
 
-class HeaderReader:
+class HeaderReader(Door[GuardedChild]):
     """Reads objects of the spool with a guarded child, warm and replaced when it dies.
 
     Parameters
@@ -70,11 +70,6 @@ class HeaderReader:
         What a header may take.
     announce
         Log once what the child has given up (`worker.guarded.confinement`).
-
-    Attributes
-    ----------
-    child
-        The child, warm.
     """
 
     def __init__(
@@ -83,20 +78,7 @@ class HeaderReader:
         def start() -> GuardedChild:
             return GuardedChild("worker.intake.header_child", seconds=seconds, memory_bytes=memory_bytes)
 
-        self.child = WarmChild(READING, start, seconds=seconds, memory_bytes=memory_bytes, announce=announce)
-
-    def __enter__(self) -> Self:
-        self.child.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the child; a later `read` starts another."""
-        self.child.close()
+        super().__init__(WarmChild(READING, start, seconds=seconds, memory_bytes=memory_bytes, announce=announce))
 
     def read(self, path: Path, keywords: Collection[str]) -> StoredObject:
         """Read digests and header of an object in the spool; what is wrong with it is said in `defect`.

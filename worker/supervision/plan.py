@@ -13,6 +13,11 @@ MOST = 8
 """Inference workers that are started unasked: the disk and the database have their limits too."""
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_services(
     models: Sequence[str] = (),
     *,
@@ -41,12 +46,10 @@ def default_services(
     devices
         GPUs, as CUDA_VISIBLE_DEVICES names them.
     """
-    if cores is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return (
         _firstread("listener", "listener", "--no-intake", drain_seconds=30),
         _firstread("intake", "intake", drain_seconds=15),
-        *_inference(models, cores, workers, devices, single_threaded=single_threaded),
+        *_inference(models, cores or usable_cores(), workers, devices, single_threaded=single_threaded),
         _firstread("delivery", "worker", "--queues", "delivery", drain_seconds=35),
         _firstread("worklist", "worklist", drain_seconds=10),
     )

@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.errors import ImageError, RecipeError
 from models.golden import golden_image
-from models.preprocessing import RECIPES, field_of_view, is_picture, load_picture, prepare
+from models.preprocessing import RECIPES, field_of_view, is_picture, load_picture, prepare, prepare_shown, resized
 
 CHANNELS = {"vgg16_imagenet": 3}
 """Recipes that make their channels themselves."""
@@ -38,6 +38,53 @@ def test_the_same_image_gives_the_same_bytes_and_is_left_alone(recipe: str) -> N
     first = prepare(recipe, image, 224, 224, channels)
     assert first.tobytes() == prepare(recipe, np.asfortranarray(image), 224, 224, channels).tobytes()
     assert np.array_equal(image, before)
+
+
+class OnDemand:
+    """An image that is made while it is asked for, in memory that is used again."""
+
+    def __init__(self, image: NDArray[np.float32]) -> None:
+        self.shape = image.shape
+        self._image = image
+        self._given = image[:0]
+
+    def __getitem__(self, field: tuple[slice, slice]) -> NDArray[np.float32]:
+        self._given[...] = np.nan
+        self._given = self._image[field].copy()
+        return self._given
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+@pytest.mark.parametrize("shape", [(1, 1), (700, 460), (400, 1000), (1000, 100), (64, 300)])
+def test_an_image_made_while_it_is_asked_for_gives_the_same_bytes(
+    recipe: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.preprocessing.BAND_PIXELS", 10_000)
+    channels = CHANNELS.get(recipe, 1)
+    expected = prepare(recipe, film(*shape), 64, 48, channels)
+    assert prepare_shown(recipe, OnDemand(film(*shape)), 64, 48, channels).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("band", [1, 5_000, 1 << 18])
+@pytest.mark.parametrize("size", [(64, 64), (300, 48), (20, 500)])
+def test_bands_give_the_bits_of_pillow(band: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.preprocessing.BAND_PIXELS", band)
+    chosen = np.random.default_rng(4)
+    shapes = [
+        (1, 1),
+        (64, 64),
+        (63, 900),
+        (900, 63),
+        (300, 64),
+        (64, 300),
+        *map(tuple, chosen.integers(1, 900, (20, 2))),
+    ]
+    for shape in shapes:
+        image = (255 * chosen.random(shape)).astype(np.float32)
+        pillow = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
+        assert resized(image, *size).tobytes() == np.asarray(pillow).tobytes(), shape
+        field = slice(shape[0] // 5, shape[0]), slice(0, -(-shape[1] * 2 // 3))
+        assert resized(image, *size, field).tobytes() == resized(image[field].copy(), *size).tobytes(), shape
 
 
 @pytest.mark.parametrize("recipe", ["chest_xray_triage", "chest_ct_covid"])

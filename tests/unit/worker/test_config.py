@@ -74,6 +74,7 @@ def test_lists_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CALLING_AES", "GOOD,A_TITLE_OF_17_CHAR", ("FIRSTREAD_CALLING_AES", "16")),
         ("PACS", "PACS:104", ("FIRSTREAD_PACS", "AE@HOST:PORT")),
         ("MAX_ATTEMPTS", "0", ("FIRSTREAD_MAX_ATTEMPTS", "1")),
+        ("DECODERS", "-1", ("FIRSTREAD_DECODERS", "'-1'", "0")),
         ("ENGINE", "abacus", ("FIRSTREAD_ENGINE", "'abacus'", "keras")),
         ("STUDY_QUIET_SECONDS", "-1", ("FIRSTREAD_STUDY_QUIET_SECONDS", "0")),
         ("MIN_FREE_BYTES", "plenty", ("FIRSTREAD_MIN_FREE_BYTES", "'plenty'", "2GiB")),

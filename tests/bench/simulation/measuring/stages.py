@@ -23,7 +23,7 @@ from worker import bootstrap
 from worker.config import Settings
 from worker.database import WorkKind
 from worker.inference import classify
-from worker.inference.pixels import PixelReader
+from worker.inference.readers import PixelReaders
 from worker.intake.spool import Spool
 from worker.wakeups import DELIVERY, queue_of
 
@@ -44,7 +44,7 @@ class Bench:
         self.pipeline = bootstrap.build_pipeline(settings, self.database, actor="bench", app=app, routes=True)
         self.probe = self.stack.enter_context(Probe(self.database).listening())
         self.reader = self.stack.enter_context(
-            PixelReader(seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes)
+            PixelReaders(1, seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes)
         )
         registry = bootstrap.model_registry(settings)
         self.classifiers = {kind: Classifier.load(registry.find(model)) for kind, model in MODELS.items()}
@@ -130,6 +130,7 @@ def _inference(bench: Bench, kind: str, size: int, seen: int) -> None:
 
     def decode() -> None:
         objects.extend(classify.prepare(task, classifier, bench.reader) for task in tasks)
+        bench.reader.settle()  # the previews are part of it
 
     bench.step(f"decode.{kind}", decode, size)
     outcomes = classify.score(objects, classifier)

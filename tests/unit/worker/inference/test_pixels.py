@@ -307,3 +307,26 @@ def test_pixels_that_are_not_square_are_said(show: Any) -> None:
     assert "not square" in show(image(RAMP, bits=12, PixelAspectRatio=[4, 3])).note
     assert "not square (0.2 high, 0.1 wide)" in show(image(RAMP, bits=12, ImagerPixelSpacing=[0.2, 0.1])).note
     assert "square" not in show(image(RAMP, bits=12, PixelSpacing=[0.1, 0.1])).note
+
+
+def test_the_range_is_that_of_what_is_shown_not_of_the_stored_values(show: Any) -> None:
+    stored = np.array([[0, 1, 2]], np.uint16)
+    near(show(image(stored, bits=12, ModalityLUTSequence=[lut([10, 50, 20])])), [0, 255, 63.75])
+    near(show(image(stored, bits=12, ModalityLUTSequence=[lut([30, 20, 10])])), [255, 127.5, 0])
+    near(show(image(stored, bits=12, ModalityLUTSequence=[lut([30, 10, 20])])), [255, 0, 127.5])
+
+
+def test_the_range_of_signed_values_goes_through_zero(show: Any) -> None:
+    near(show(image(np.array([[-300, -100, 100, 300]], np.int16))), [0, 85, 170, 255])
+    near(show(image(np.array([[-300, -100, 100, 300]], np.int16), PixelPaddingValue=-300)), [0, 0, 127.5, 255])
+
+
+def test_padding_at_an_end_takes_no_part_in_the_range(show: Any) -> None:
+    stored = np.array([[0, 100, 200, 4095]], np.uint16)
+    near(show(image(stored, bits=12, PixelPaddingValue=4095)), [0, 127.5, 255, 0])
+    near(show(image(stored, bits=12, PixelPaddingValue=0)), [0, 0, 100 / 3995 * 255, 255])
+    near(show(image(stored, bits=12, PixelPaddingValue=100)), [0, 0, 200 / 4095 * 255, 255])
+
+
+def test_bits_outside_the_stored_ones_take_no_part_in_the_range(show: Any) -> None:
+    near(show(image(np.array([[0x1000, 0x0400, 0x0800]], np.uint16), bits=12)), [0, 127.5, 255])

@@ -13,7 +13,7 @@ from worker.intake.headers import HeaderReader, StoredObject
 from worker.intake.registration import Registered, Registration
 from worker.intake.spool import Spool
 from worker.logs import get_logger, where
-from worker.study_state import refresh
+from worker.study_state import refresh_all
 
 log = get_logger(__name__)
 
@@ -113,11 +113,10 @@ class Arrivals:
                 for instance, _ in done.fresh
                 if instance.reportable and instance.status == InstanceStatus.FAILED
             }
-            for study_id, study in sorted(done.studies.items()):
-                refresh(session, study)
-                self.results.hold_report(session, study)
-                if study_id in to_report:
-                    self.results.owe_report(session, study)
+            studies = [study for _, study in sorted(done.studies.items())]
+            refresh_all(session, studies)
+            self.results.hold_reports(session, studies)
+            self.results.owe_reports(session, [study for study in studies if study.id in to_report])
             # Before the commit: should it fail, their twins are among the arrivals still, and are registered then;
             # after it, a kill would leave bytes of which no row tells.
             self.spool.remove(done.replaced)

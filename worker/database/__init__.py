@@ -21,7 +21,7 @@ from worker.database.studies import (
     Series,
     Study,
 )
-from worker.database.work import Heartbeat, WorkItem, WorkKind, WorkState
+from worker.database.work import Heartbeat, WorkItem, WorkKind, WorkState, is_done, is_leased, is_owed
 
 __all__ = [
     "Account",
@@ -52,5 +52,8 @@ __all__ = [
     "WorkKind",
     "WorkState",
     "is_away",
+    "is_done",
+    "is_leased",
+    "is_owed",
     "utc_now",
 ]

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, SQLModel, col
 
 from worker.database.columns import CleanText, moment, text
 
@@ -72,6 +72,25 @@ class WorkItem(SQLModel, table=True):
     last_error: str | None = Field(default=None, sa_type=CleanText)
     created_at: datetime = moment()
     finished_at: datetime | None = moment(default=None)
+
+
+def is_owed() -> sa.ColumnElement[bool]:
+    """Say that work waits to be done; the state stands in the statement, so that its partial index is found."""
+    return _is_in(WorkState.OWED)
+
+
+def is_leased() -> sa.ColumnElement[bool]:
+    """Say that somebody holds work, as `is_owed` does."""
+    return _is_in(WorkState.LEASED)
+
+
+def is_done() -> sa.ColumnElement[bool]:
+    """Say that work is done, as `is_owed` does."""
+    return _is_in(WorkState.DONE)
+
+
+def _is_in(state: WorkState) -> sa.ColumnElement[bool]:
+    return col(WorkItem.state) == sa.literal_column(f"'{state}'", sa.String)
 
 
 class Heartbeat(SQLModel, table=True):

@@ -285,10 +285,8 @@ def _predict(session: Session, rows: Mapping[int, dict[str, Any]], earlier: Mapp
     made = [row for instance, row in rows.items() if instance not in earlier]
     if not made:
         return {}
-    numbers = session.scalars(
-        sa.insert(Prediction).returning(col(Prediction.id), sort_by_parameter_order=True), made
-    ).all()
-    return {row["instance_id"]: number or 0 for row, number in zip(made, numbers, strict=True)}
+    insert = sa.insert(Prediction).returning(col(Prediction.instance_id), col(Prediction.id))
+    return {instance: number or 0 for instance, number in session.execute(insert, made)}
 
 
 def _said(prediction: int, instance: Instance, row: Mapping[str, Any], card: "Card") -> dict[str, Any]:

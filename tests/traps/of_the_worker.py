@@ -140,8 +140,8 @@ TRAPS = (
             guard(
                 "the same UID with the same bytes is there already",
                 "worker/intake/registration.py",
-                "        if twin is not None:\n",
-                "        if False:\n",
+                "            elif one.stored.dataset_sha256 in uids[one.sop_instance_uid]:\n",
+                "            elif False:\n",
                 f"{PIPELINE}::test_an_identical_resend_changes_nothing[sqlite]",
             ),
             guard(

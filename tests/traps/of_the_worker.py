@@ -16,7 +16,7 @@ TRAPS = (
             guard(
                 "the sweeper hints again at all that is due",
                 "worker/pipeline.py",
-                "        self.wakeups.send({queue_of(one.kind, one.lane) for one in due})\n",
+                "        self.wakeups.send(hints((one.kind, one.lane, one.count) for one in due))\n",
                 "",
                 f"{DEATHS}::test_a_message_that_dies_with_its_worker_is_not_missed",
             ),

@@ -50,6 +50,19 @@ class WorkItem(SQLModel, table=True):
             postgresql_where=sa.text("state = 'leased'"),
             sqlite_where=sa.text("state = 'leased'"),
         ),
+        # Retention removes what was done longest ago; people look at what was given up.
+        sa.Index(
+            "ix_work_item_done",
+            "finished_at",
+            postgresql_where=sa.text("state = 'done'"),
+            sqlite_where=sa.text("state = 'done'"),
+        ),
+        sa.Index(
+            "ix_work_item_quarantined",
+            "finished_at",
+            postgresql_where=sa.text("state = 'quarantined'"),
+            sqlite_where=sa.text("state = 'quarantined'"),
+        ),
         sa.Index("ix_work_item_subject", "subject_id", "kind"),
     )
     id: int | None = Field(default=None, primary_key=True)
@@ -82,6 +95,19 @@ def is_owed() -> sa.ColumnElement[bool]:
 def is_leased() -> sa.ColumnElement[bool]:
     """Say that somebody holds work, as `is_owed` does."""
     return _is_in(WorkState.LEASED)
+
+
+def of_open_work(query: sa.Select[Any]) -> sa.CompoundSelect[Any]:
+    """Return what a query over work finds of what is not over: of what is owed, and of what is leased.
+
+    Each by its own index; SQLite finds none for the two together.
+    """
+    return sa.union_all(query.where(is_owed()), query.where(is_leased()))
+
+
+def is_quarantined() -> sa.ColumnElement[bool]:
+    """Say that work was given up, as `is_owed` does."""
+    return _is_in(WorkState.QUARANTINED)
 
 
 def is_done() -> sa.ColumnElement[bool]:

@@ -13,7 +13,7 @@ from worker.intake.headers import HeaderReader, StoredObject
 from worker.intake.registration import Registered, Registration
 from worker.intake.spool import Spool
 from worker.logs import get_logger, where
-from worker.study_state import refresh
+from worker.study_state import refresh_all
 
 log = get_logger(__name__)
 
@@ -65,11 +65,11 @@ class Arrivals:
         self._strangers: set[Path] = set()
         self._no_child_until = 0.0
 
-    def register(self) -> tuple[int, set[str]]:
-        """Register a batch, oldest first; return how many objects, and the models that were given something to do."""
+    def register(self) -> tuple[int, Counter[str]]:
+        """Register a batch, oldest first; return how many objects, and how much each model was given to do."""
         batch = self._read()
         if not batch:
-            return 0, set()
+            return 0, Counter()
         try:
             return len(batch), self._commit(batch)
         except Exception as error:
@@ -77,12 +77,12 @@ class Arrivals:
                 self._listed.clear()
                 raise
             log.warning("batch_not_registered", objects=len(batch), error=where(error), todo="each is tried alone")
-        models: set[str] = set()
+        models: Counter[str] = Counter()
         for arrival in batch:
-            models |= self._alone(arrival)
+            models += self._alone(arrival)
         return len(batch), models
 
-    def _alone(self, arrival: Arrival) -> set[str]:
+    def _alone(self, arrival: Arrival) -> Counter[str]:
         """Register one object; what cannot be registered as it is becomes a visible failure."""
         name, stored = arrival
         try:
@@ -99,25 +99,22 @@ class Arrivals:
                 raise
             log.exception("arrival_left", spool_name=name, todo="it stays in the spool, pending; look at this error")
             self._leave(name)
-            return set()
+            return Counter()
 
-    def _commit(self, batch: list[Arrival]) -> set[str]:
+    def _commit(self, batch: list[Arrival]) -> Counter[str]:
         with self.database.read() as session:
             done = Registered(whole=self.registration.whole_twins(session, batch))
         with metrics.stage_seconds.labels(stage="register").time(), self.database.write() as session:
-            self.registration.lock_studies(session, batch)
-            for name, stored in batch:
-                self.registration.register(session, name, stored, done)
+            self.registration.register(session, batch, done)
             to_report = {
                 instance.study_id
-                for instance, _ in done.fresh
+                for instance in done.fresh
                 if instance.reportable and instance.status == InstanceStatus.FAILED
             }
-            for study_id, study in sorted(done.studies.items()):
-                refresh(session, study)
-                self.results.hold_report(session, study)
-                if study_id in to_report:
-                    self.results.owe_report(session, study)
+            studies = [study for _, study in sorted(done.studies.items())]
+            refresh_all(session, studies)
+            self.results.hold_reports(session, [study for study in studies if study.id not in done.begun])
+            self.results.owe_reports(session, [study for study in studies if study.id in to_report])
             # Before the commit: should it fail, their twins are among the arrivals still, and are registered then;
             # after it, a kill would leave bytes of which no row tells.
             self.spool.remove(done.replaced)
@@ -177,9 +174,11 @@ class Arrivals:
             log.warning("stranger_in_the_spool", path=str(path), todo="send it with `firstread send`, then remove it")
 
     def _announce(self, done: Registered) -> None:
-        for instance, modality in done.fresh:
+        for instance in done.fresh:
             calling = instance.calling_ae if instance.calling_ae in self.calling_aes else "other"
-            metrics.instances_received.labels(calling_ae=calling, modality=modality, status=instance.status).inc()
+            metrics.instances_received.labels(
+                calling_ae=calling, modality=instance.modality, status=instance.status
+            ).inc()
             log.info(
                 "registered",
                 sop_instance_uid=instance.sop_instance_uid,

@@ -20,6 +20,7 @@ from worker.database import (
     WorkItem,
     WorkKind,
     WorkState,
+    is_quarantined,
     utc_now,
 )
 from worker.errors import BytesRemoved, NotFound
@@ -51,9 +52,7 @@ class Quarantined:
 def quarantine_list(database: Database) -> list[Quarantined]:
     """Return the work that was given up, oldest first."""
     with database.read() as session:
-        items = session.exec(
-            select(WorkItem).where(WorkItem.state == WorkState.QUARANTINED).order_by(col(WorkItem.finished_at))
-        ).all()
+        items = session.exec(select(WorkItem).where(is_quarantined()).order_by(col(WorkItem.finished_at))).all()
         return [_quarantined(session, item) for item in items]
 
 

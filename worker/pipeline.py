@@ -48,7 +48,7 @@ from worker.reporting import pacs, structured_report
 from worker.reporting.gathering import Gathered, gather
 from worker.reporting.study_result import Iod
 from worker.study_state import locked, refresh
-from worker.wakeups import Wakeups, queue_of
+from worker.wakeups import Wakeups, hints, queue_of
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
@@ -158,8 +158,8 @@ class Pipeline:
             raise RuntimeError("this service has no router: it cannot register")
         count, models = self.arrivals.register()
         messages = self.commitments.arrivals.register(self.arrivals.left())
-        queues = {queue_of(WorkKind.INFER, model) for model in models}
-        self.wakeups.send(queues | ({queue_of(WorkKind.COMMIT, "")} if messages else set()))
+        fresh = [(WorkKind.INFER, model, owed) for model, owed in models.items()]
+        self.wakeups.send(hints([*fresh, (WorkKind.COMMIT, "", messages)] if messages else fresh))
         return count + messages
 
     def sweep(self) -> None:
@@ -174,7 +174,7 @@ class Pipeline:
             due, pending = self.work.due(session), self.work.pending(session)
         for item in [] if self.grace.holds() else lost:
             self.giving_up.lost(item)
-        self.wakeups.send({queue_of(one.kind, one.lane) for one in due})
+        self.wakeups.send(hints((one.kind, one.lane, one.count) for one in due))
         self._shown |= {(one.kind, one.lane) for one in pending}
         now = utc_now()
         found = {(one.kind, one.lane): (one.count, (now - one.oldest).total_seconds()) for one in pending}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from worker.database import Database, Instance, InstanceStatus, Report, WorkItem, WorkKind, WorkState
+from worker.database import Database, Instance, InstanceStatus, Report, WorkItem, WorkKind, of_open_work
 from worker.intake.headers import identify
 from worker.intake.spool import Spool
 
@@ -133,9 +133,9 @@ def _lost_reports(session: Session, reports_dir: Path, *, verify: bool) -> list[
 
 def _owed(session: Session) -> set[int]:
     """Return the instances for which inference is owed or under way."""
-    open_states = (WorkState.OWED, WorkState.LEASED)
-    query = select(WorkItem.subject_id).where(WorkItem.kind == WorkKind.INFER, col(WorkItem.state).in_(open_states))
-    return set(session.exec(query).all())
+    return set(
+        session.scalars(of_open_work(sa.select(col(WorkItem.subject_id)).where(col(WorkItem.kind) == WorkKind.INFER)))
+    )
 
 
 def _wrong(instance: "_Row", spool: Spool, owed: set[int], *, verify: bool) -> str:

@@ -28,7 +28,8 @@ from worker.database import (
     Study,
     WorkItem,
     WorkKind,
-    WorkState,
+    is_leased,
+    is_owed,
     utc_now,
 )
 from worker.errors import NotFound
@@ -158,23 +159,20 @@ def worker_silence(session: Session, now: datetime | None = None) -> float | Non
     is no alarm yet. A heartbeat says `inference LANE HOST`; one that names no lane (`name@version`) counts for all.
     """
     now = now or utc_now()
-    due_since = sa.case(
-        (col(WorkItem.state) == WorkState.LEASED, col(WorkItem.lease_until)), else_=col(WorkItem.not_before)
-    )
-    oldest = session.execute(
-        sa.select(col(WorkItem.lane), sa.func.min(due_since))
-        .where(
-            col(WorkItem.kind) == WorkKind.INFER,
-            col(WorkItem.state).in_((WorkState.OWED, WorkState.LEASED)),
-            due_since <= now,
+    oldest: dict[str, datetime] = {}
+    for state, due_since in ((is_owed(), col(WorkItem.not_before)), (is_leased(), col(WorkItem.lease_until))):
+        query = (
+            sa.select(col(WorkItem.lane), sa.func.min(due_since))
+            .where(state, col(WorkItem.kind) == WorkKind.INFER, due_since <= now)
+            .group_by(col(WorkItem.lane))
         )
-        .group_by(col(WorkItem.lane))
-    ).all()
+        for lane, since in session.execute(query):
+            oldest[lane] = min(since, oldest.get(lane, since))
     if not oldest:
         return None
     heard = _heard(session)
-    since: datetime = min(max(filter(None, (due, heard.get(lane), heard.get("")))) for lane, due in oldest)
-    return max((now - since) / timedelta(seconds=1), 0.0)
+    silent = min(max(filter(None, (due, heard.get(lane), heard.get("")))) for lane, due in oldest.items())
+    return max((now - silent) / timedelta(seconds=1), 0.0)
 
 
 def _heard(session: Session) -> dict[str, datetime]:

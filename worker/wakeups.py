@@ -1,7 +1,8 @@
-"""Wake-ups: hints through Celery that work is due. One that is lost or doubled changes nothing."""
+"""Wake-ups: hints through Celery that work is due, one a batch. One that is lost or doubled changes nothing."""
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kombu.exceptions import OperationalError
@@ -15,13 +16,33 @@ DELIVERY = "delivery"
 INFERENCE = "inference"
 SECONDS_BETWEEN_TRIES = 2.0
 
-ENOUGH = 2
-"""So many hints waiting in a queue are enough: each makes a worker take all that is due."""
+BATCH = 32
+"""So many pieces of work are worth a hint: about what a worker claims at once."""
+
+MOST = 64
+"""No more hints than this wait in a queue: as many workers are woken at once, each takes what is due until none is."""
 
 
 def queue_of(kind: str, lane: str) -> str:
     """Return the queue that serves a kind of work: one for each model, one for reports and their delivery."""
     return f"{INFERENCE}.{lane}" if kind == WorkKind.INFER else DELIVERY
+
+
+def hints(due: Iterable[tuple[str, str, int]]) -> Counter[str]:
+    """Return how many hints each queue wants for work that is due.
+
+    One a batch that can be claimed; of what goes out one a destination, which has one worker's whole attention: were
+    there more, one that does not answer would be tried by all of them.
+
+    Parameters
+    ----------
+    due
+        Kind, lane and how many pieces.
+    """
+    wanted: Counter[str] = Counter()
+    for kind, lane, count in due:
+        wanted[queue_of(kind, lane)] += -(-count // BATCH) if kind == WorkKind.INFER else min(count, 1)
+    return wanted
 
 
 class Wakeups:
@@ -38,12 +59,17 @@ class Wakeups:
         self._away_since: float | None = None
         self._try_again = 0.0
 
-    def send(self, queues: Iterable[str]) -> bool:
-        """Publish one hint to each queue that has not enough; say whether the broker took them.
+    def send(self, queues: Mapping[str, int] | Iterable[str]) -> bool:
+        """Publish hints to each queue until as many wait in it as are wanted; say whether the broker took them.
 
         Never takes long: while the broker is away it is tried only now and then, and given up after a second.
+
+        Parameters
+        ----------
+        queues
+            By name how many are wanted, at most `MOST` of which are published; or names alone, of which each wants one.
         """
-        wanted = sorted(set(queues))
+        wanted = queues if isinstance(queues, Mapping) else dict.fromkeys(queues, 1)
         if not wanted:
             return True
         if self.app is None or time.monotonic() < self._try_again:
@@ -53,8 +79,8 @@ class Wakeups:
         try:
             with connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=2)
-                for queue in wanted:
-                    self._hint(connection, queue)
+                for queue, count in sorted(wanted.items()):
+                    self._hint(connection, queue, count)
         except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
             self._try_again = time.monotonic() + SECONDS_BETWEEN_TRIES
             if self._away_since is None:
@@ -66,12 +92,12 @@ class Wakeups:
             self._away_since = None
         return True
 
-    def _hint(self, connection: Any, queue: str) -> None:
+    def _hint(self, connection: Any, queue: str, count: int) -> None:
         declared = self.app.amqp.queues[queue].bind(connection.default_channel)  # type: ignore[union-attr]
         declared.declare()
-        if declared.queue_declare().message_count >= ENOUGH:
-            return
+        waiting = declared.queue_declare().message_count
         task, _, model = queue.partition(".")
-        self.app.send_task(  # type: ignore[union-attr]
-            f"firstread.{task}", args=[model] if model else [], queue=queue, connection=connection, retry=False
-        )
+        for _ in range(waiting, min(count, MOST)):
+            self.app.send_task(  # type: ignore[union-attr]
+                f"firstread.{task}", args=[model] if model else [], queue=queue, connection=connection, retry=False
+            )

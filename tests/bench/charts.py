@@ -36,9 +36,15 @@ def draw(report: Report, stem: Path) -> list[Path]:
     """
     with mpl.rc_context(STYLE):
         written = _saved(_bars(report), stem)
-        if curves := report.more.get("curves"):
-            written += _saved(_lines(curves), stem.with_name(f"{stem.name}-curves"))
+    if curves := report.more.get("curves"):
+        written += draw_curves(curves, stem.with_name(f"{stem.name}-curves"))
     return written
+
+
+def draw_curves(curves: dict[str, dict[str, object]], stem: Path) -> list[Path]:
+    """Draw curves, a panel each; return what was written."""
+    with mpl.rc_context(STYLE):
+        return _saved(_lines(curves), stem)
 
 
 def _saved(figure: Figure, stem: Path) -> list[Path]:

@@ -4,16 +4,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from statistics import median
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlmodel import col, select
+from sqlmodel import col
 
 from tests.support.fakes import MODEL
 from worker import schema
-from worker.database import Database, WorkItem, WorkKind, WorkState
+from worker.database import Database, WorkItem, WorkKind, of_open_work
 from worker.intake.work import Claim, Work
 
 BATCH = 32
@@ -39,11 +40,14 @@ class Curve:
     ----------
     points
         (rows of finished work, milliseconds a claim), the median of the rounds.
+    sweeps
+        The same of a sweep: what vanished workers held, what the clock stranded, what is due and what is pending.
     plans
-        By number of rows: each statement of a claim with its plan, at the fewest rows and at the most.
+        By number of rows: each statement of a claim and a sweep with its plan, at the fewest rows and at the most.
     """
 
     points: list[tuple[int, float]] = field(default_factory=list)
+    sweeps: list[tuple[int, float]] = field(default_factory=list)
     plans: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
@@ -75,7 +79,9 @@ def claim_curve(work: Work, most: int, rounds: int) -> Curve:
         _fill(work, rows, size)
         rows = size
         _timed(work)  # warms up
-        curve.points.append((size, round(1000 * median(_timed(work) for _ in range(rounds)), 3)))
+        seen = [_timed(work) for _ in range(rounds)]
+        for points, seconds in ((curve.points, [one for one, _ in seen]), (curve.sweeps, [one for _, one in seen])):
+            points.append((size, round(1000 * median(seconds), 3)))
         if size in {sizes[0], sizes[-1]}:
             curve.plans[f"{size} rows"] = _plans(work)
     return curve
@@ -92,15 +98,27 @@ def _fill(work: Work, low: int, high: int) -> None:
         connection.execute(sa.text("ANALYZE work_item"))
 
 
-def _timed(work: Work) -> float:
-    """Owe a batch, claim it, finish it; return how long the claim took, seconds."""
+def _timed(work: Work) -> tuple[float, float]:
+    """Owe a batch, sweep, claim it, finish it; return how long the claim and the sweep took, seconds."""
     _owe(work)
     began = time.perf_counter()
+    _sweep(work)
+    swept = time.perf_counter()
     claims = work.claim(WorkKind.INFER, lane=MODEL, limit=BATCH)
-    seconds = time.perf_counter() - began
+    claimed = time.perf_counter()
     assert len(claims) == BATCH, f"{len(claims)} of {BATCH} were claimed"
     _remove(work, claims)
-    return seconds
+    return claimed - swept, swept - began
+
+
+def _sweep(work: Work) -> None:
+    """Look at the table as the sweeper does."""
+    with work.database.write() as session:
+        work.mind_the_clock(session, timedelta(hours=1))
+        work.take_back(session)
+        work.lost_for_good(session)
+        work.due(session)
+        work.pending(session)
 
 
 def _owe(work: Work) -> None:
@@ -112,14 +130,15 @@ def _owe(work: Work) -> None:
 def _remove(work: Work, claims: list[Claim]) -> None:
     with work.database.write() as session:
         session.execute(sa.delete(WorkItem).where(col(WorkItem.id).in_([claim.id for claim in claims])))
-        owed = select(WorkItem.id).where(WorkItem.kind == WorkKind.INFER, WorkItem.state != WorkState.DONE)
-        assert session.exec(owed.limit(1)).first() is None, "more was owed: the claim was not of the batch alone"
+        owed = of_open_work(sa.select(col(WorkItem.id)))
+        assert session.execute(owed.limit(1)).first() is None, "more was owed: the claim was not of the batch alone"
 
 
 def _plans(work: Work) -> list[dict[str, Any]]:
-    """Return each statement of a claim, and how the database goes about it."""
+    """Return each statement of a sweep and a claim, and how the database goes about it."""
     _owe(work)
     with _recorded(work.database) as statements:
+        _sweep(work)
         claims = work.claim(WorkKind.INFER, lane=MODEL, limit=BATCH)
     _remove(work, claims)
     explain = "EXPLAIN QUERY PLAN" if work.database.is_sqlite else "EXPLAIN"

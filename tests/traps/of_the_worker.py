@@ -16,7 +16,7 @@ TRAPS = (
             guard(
                 "the sweeper hints again at all that is due",
                 "worker/pipeline.py",
-                "        self.wakeups.send({queue_of(one.kind, one.lane) for one in due})\n",
+                "        self.wakeups.send(hints((one.kind, one.lane, one.count) for one in due))\n",
                 "",
                 f"{DEATHS}::test_a_message_that_dies_with_its_worker_is_not_missed",
             ),
@@ -28,8 +28,8 @@ TRAPS = (
         (
             guard(
                 "a fencing token on the row",
-                "worker/intake/work.py",
-                "            col(WorkItem.token) == claim.token,\n",
+                "worker/intake/statements.py",
+                "        sa.tuple_(item_id, col(WorkItem.token)).in_(pairs),\n",
                 "",
                 f"{WORK}::test_finishing_needs_the_newest_token[sqlite]",
             ),
@@ -78,17 +78,17 @@ TRAPS = (
         (
             guard(
                 "the attempt is counted and committed before the work begins",
-                "worker/intake/work.py",
-                "                    attempts=col(WorkItem.attempts) + 1,\n",
+                "worker/intake/statements.py",
+                "            attempts=col(WorkItem.attempts) + 1,\n",
                 "",
                 f"{WORK}::test_work_of_a_vanished_worker_is_claimed_singly_and_given_up_in_the_end[sqlite]",
                 f"{DEATHS}::test_an_input_that_kills_its_worker_is_given_up_and_its_neighbours_are_not",
             ),
             guard(
                 "what a vanished worker held is claimed singly",
-                "worker/intake/work.py",
-                "            if head.lost_leases:\n",
-                "            if False:\n",
+                "worker/intake/statements.py",
+                "sa.case((head.c.lost_leases > 0, 1), else_=limit)",
+                "sa.literal(limit)",
                 f"{WORK}::test_work_of_a_vanished_worker_is_claimed_singly_and_given_up_in_the_end[sqlite]",
             ),
         ),
@@ -140,8 +140,8 @@ TRAPS = (
             guard(
                 "the same UID with the same bytes is there already",
                 "worker/intake/registration.py",
-                "        if twin is not None:\n",
-                "        if False:\n",
+                "            elif one.stored.dataset_sha256 in uids[one.sop_instance_uid]:\n",
+                "            elif False:\n",
                 f"{PIPELINE}::test_an_identical_resend_changes_nothing[sqlite]",
             ),
             guard(
@@ -198,7 +198,7 @@ TRAPS = (
             ),
             guard(
                 "PostgreSQL: one statement, its rows locked where they are chosen",
-                "worker/intake/work.py",
+                "worker/intake/statements.py",
                 'chosen.with_for_update(skip_locked=True).cte("due")',
                 'chosen.cte("due")',
                 f"{WORK}::test_eight_processes_share_the_work_without_overlap[postgresql]",

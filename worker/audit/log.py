@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import event
 from sqlmodel import Session, col, select
 
@@ -50,7 +51,8 @@ def append(session: Session, action: str, subject: str, detail: Mapping[str, Any
     AuditBroken
         When nothing says how far the chain reaches: nothing is done that could not be recorded.
     """
-    return _append_all(session, [{"action": action, "subject": subject, "detail": detail, "actor": actor}])[0]
+    (row,) = _append_all(session, [{"action": action, "subject": subject, "detail": detail, "actor": actor}])
+    return AuditEvent(**row)
 
 
 def record(session: Session, action: str, subject: str, detail: Mapping[str, Any], *, actor: str) -> None:
@@ -69,32 +71,29 @@ def _append_pending(session: Session) -> None:
     _append_all(session, session.info.pop(_PENDING, []))
 
 
-def _append_all(session: Session, entries: Sequence[Mapping[str, Any]]) -> list[AuditEvent]:
+def _append_all(session: Session, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Append events in their order, with one statement for all; return their rows."""
     head = session.exec(select(AuditHead).with_for_update().execution_options(populate_existing=True)).one_or_none()
     if head is None:
         raise AuditBroken(
             "the row of the table audit_head is gone, so nothing can be recorded and nothing is done: "
             "`firstread audit verify` says what else is missing; restore the database from a backup"
         )
-    made: list[AuditEvent] = []
+    last_id, last_sha256 = head.last_id, head.last_sha256
+    made: list[dict[str, Any]] = []
     for entry in entries:
-        one = AuditEvent(
-            id=head.last_id + 1,  # never the database's own: a number is in the chain, none is left out or used again
-            at=utc_now(),
-            actor=entry["actor"],
-            action=entry["action"],
-            subject=entry["subject"],
-            detail=canonical(entry["detail"]),
-            previous_sha256=head.last_sha256,
-            sha256="",
+        last_id += 1  # never the database's own: a number is in the chain, none is left out or used again
+        row = {**entry, "id": last_id, "at": utc_now(), "detail": canonical(entry["detail"])}
+        row["previous_sha256"] = last_sha256
+        row["sha256"] = last_sha256 = digest_of(
+            row["at"], row["actor"], row["action"], row["subject"], row["detail"], last_sha256
         )
-        one.sha256 = digest(one)
-        head.count, head.last_id, head.last_sha256 = head.count + 1, one.id or 0, one.sha256
-        made.append(one)
+        made.append(row)
+    head.count, head.last_id, head.last_sha256 = head.count + len(made), last_id, last_sha256
     session.add(head)
     session.flush()  # the head first: events beyond it are refused
-    session.add_all(made)
-    session.flush()
+    if made:
+        session.execute(sa.insert(AuditEvent), made)
     return made
 
 

@@ -21,7 +21,17 @@ from worker.database.studies import (
     Series,
     Study,
 )
-from worker.database.work import Heartbeat, WorkItem, WorkKind, WorkState
+from worker.database.work import (
+    Heartbeat,
+    WorkItem,
+    WorkKind,
+    WorkState,
+    is_done,
+    is_leased,
+    is_owed,
+    is_quarantined,
+    of_open_work,
+)
 
 __all__ = [
     "Account",
@@ -52,5 +62,10 @@ __all__ = [
     "WorkKind",
     "WorkState",
     "is_away",
+    "is_done",
+    "is_leased",
+    "is_owed",
+    "is_quarantined",
+    "of_open_work",
     "utc_now",
 ]

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, SQLModel, col
 
 from worker.database.columns import CleanText, moment, text
 
@@ -50,6 +50,19 @@ class WorkItem(SQLModel, table=True):
             postgresql_where=sa.text("state = 'leased'"),
             sqlite_where=sa.text("state = 'leased'"),
         ),
+        # Retention removes what was done longest ago; people look at what was given up.
+        sa.Index(
+            "ix_work_item_done",
+            "finished_at",
+            postgresql_where=sa.text("state = 'done'"),
+            sqlite_where=sa.text("state = 'done'"),
+        ),
+        sa.Index(
+            "ix_work_item_quarantined",
+            "finished_at",
+            postgresql_where=sa.text("state = 'quarantined'"),
+            sqlite_where=sa.text("state = 'quarantined'"),
+        ),
         sa.Index("ix_work_item_subject", "subject_id", "kind"),
     )
     id: int | None = Field(default=None, primary_key=True)
@@ -72,6 +85,38 @@ class WorkItem(SQLModel, table=True):
     last_error: str | None = Field(default=None, sa_type=CleanText)
     created_at: datetime = moment()
     finished_at: datetime | None = moment(default=None)
+
+
+def is_owed() -> sa.ColumnElement[bool]:
+    """Say that work waits to be done; the state stands in the statement, so that its partial index is found."""
+    return _is_in(WorkState.OWED)
+
+
+def is_leased() -> sa.ColumnElement[bool]:
+    """Say that somebody holds work, as `is_owed` does."""
+    return _is_in(WorkState.LEASED)
+
+
+def of_open_work(query: sa.Select[Any]) -> sa.CompoundSelect[Any]:
+    """Return what a query over work finds of what is not over: of what is owed, and of what is leased.
+
+    Each by its own index; SQLite finds none for the two together.
+    """
+    return sa.union_all(query.where(is_owed()), query.where(is_leased()))
+
+
+def is_quarantined() -> sa.ColumnElement[bool]:
+    """Say that work was given up, as `is_owed` does."""
+    return _is_in(WorkState.QUARANTINED)
+
+
+def is_done() -> sa.ColumnElement[bool]:
+    """Say that work is done, as `is_owed` does."""
+    return _is_in(WorkState.DONE)
+
+
+def _is_in(state: WorkState) -> sa.ColumnElement[bool]:
+    return col(WorkItem.state) == sa.literal_column(f"'{state}'", sa.String)
 
 
 class Heartbeat(SQLModel, table=True):

@@ -5,23 +5,30 @@ other bytes is an instance of its own, failed, and shown. Whatever is wrong with
 reason; nothing is dropped and nothing is tried for ever.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlmodel import Session, col, select
 
-from worker.database import Instance, InstanceStatus, Series, Study, WorkKind
+from worker.database import Instance, InstanceStatus, Study, WorkKind
 from worker.intake.defined_terms import MODALITIES
+from worker.intake.described import Described, described, quotable_uid
 from worker.intake.header_text import code, text
 from worker.intake.headers import StoredObject
 from worker.intake.routing import Router
-from worker.intake.spool import received_at
-from worker.intake.work import Work
-from worker.uids import derived_uid, is_uid
-
-NO_IMAGES = ("", "SR", "PR", "KO", "DOC")
-"""Modalities that say nothing of the study: that of its first image does."""
+from worker.intake.rows import (
+    begin_studies,
+    id_of,
+    insert_instances,
+    known_of,
+    locked_studies,
+    series_of,
+    take_in,
+    twins_of,
+)
+from worker.intake.work import Owed, Work
 
 ATTRIBUTES = frozenset(
     """
@@ -33,6 +40,22 @@ ATTRIBUTES = frozenset(
 
 Record = Callable[[Session, str, str, Mapping[str, Any]], object]
 """Writes an audit event: (session, action, subject, detail)."""
+
+Event = tuple[str, str, dict[str, Any]]
+"""Action, subject and detail of an audit event."""
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """An instance that is new; `modality` is what it says it has, `other` where that is no defined term."""
+
+    study_id: int
+    sop_instance_uid: str
+    calling_ae: str
+    status: InstanceStatus
+    reason: str
+    reportable: bool
+    modality: str
 
 
 @dataclass
@@ -49,10 +72,12 @@ class Registered:
         Spool names whose bytes are worth nothing any more: a resend takes their place.
     studies
         Studies whose state changed.
+    begun
+        Numbers of those that are new.
     fresh
-        Instances that are new, with the Modality each says it has.
+        Instances that are new.
     models
-        `name@version` of the models that were given something to do.
+        `name@version` of the models that were given something to do, and how much.
     """
 
     whole: frozenset[str] = frozenset()
@@ -60,8 +85,9 @@ class Registered:
     discard: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     studies: dict[int, Study] = field(default_factory=dict)
-    fresh: list[tuple[Instance, str]] = field(default_factory=list)
-    models: set[str] = field(default_factory=set)
+    begun: set[int] = field(default_factory=set)
+    fresh: list[Fresh] = field(default_factory=list)
+    models: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -117,85 +143,75 @@ class Registration:
         twins = [(name, sha256) for name, sha256 in session.exec(query) if name not in names]
         return frozenset(name for name, sha256 in twins if self.is_whole(name, sha256))
 
-    def lock_studies(self, session: Session, arrivals: Sequence[tuple[str, StoredObject]]) -> None:
-        """Lock the studies of a batch that are there already, in the one order that everybody keeps."""
-        uids = {text(stored.header, "StudyInstanceUID") for _, stored in arrivals}
-        uids |= {derived_uid("stand-in", "study", stored.dataset_sha256) for _, stored in arrivals}
-        session.exec(
-            select(Study.id).where(col(Study.study_instance_uid).in_(uids)).order_by(col(Study.id)).with_for_update()
-        ).all()
+    def register(self, session: Session, arrivals: Sequence[tuple[str, StoredObject]], done: Registered) -> None:
+        """Register objects of the spool, in their order, in the caller's transaction.
 
-    def register(self, session: Session, name: str, stored: StoredObject, done: Registered) -> None:
-        """Register one object of the spool in the caller's transaction."""
-        sop_instance_uid = stored.sop_instance_uid
-        if not is_uid(sop_instance_uid):
-            sop_instance_uid = derived_uid("stand-in", "instance", stored.dataset_sha256)
-        if session.exec(select(Instance.id).where(Instance.spool_name == name)).first() is not None:
-            done.file_away.append(name)  # committed before a crash that came before the move
-            return
-        namesakes = session.exec(select(Instance).where(Instance.sop_instance_uid == sop_instance_uid)).all()
-        twin = next((one for one in namesakes if one.dataset_sha256 == stored.dataset_sha256), None)
-        if twin is not None:
-            self._resent(session, twin, name, stored, done)
-            return
+        It takes as many statements for a batch as for one object; resends that take the place of something aside.
+        """
+        objects = [described(name, stored) for name, stored in arrivals]
+        studies = locked_studies(session, objects)
+        known, uids = known_of(session, objects)
+        fresh: list[Described] = []
+        resent: list[Described] = []
+        conflicts: set[str] = set()
+        for one in objects:
+            if one.name in known:
+                done.file_away.append(one.name)  # committed before a crash that came before the move
+            elif one.stored.dataset_sha256 in uids[one.sop_instance_uid]:
+                resent.append(one)
+            else:
+                if uids[one.sop_instance_uid]:
+                    conflicts.add(one.name)
+                uids[one.sop_instance_uid].add(one.stored.dataset_sha256)
+                fresh.append(one)
+        done.begun.update(begin_studies(session, fresh, studies))
+        events = self._write(session, fresh, studies, conflicts, done)
+        twins = twins_of(session, resent)
+        for one in resent:
+            events |= self._resent(session, one, twins[one.content], done)
+        for one in objects:
+            if one.name in events:
+                self.record(session, *events[one.name])
 
-        study, study_remark = self._study(session, name, stored)
-        series = self._series(session, study, stored)
-        verdict = self._judge(stored, study, conflict=bool(namesakes))
-        instance = Instance(
-            study_id=_id(study),
-            series_id=_id(series),
-            sop_instance_uid=sop_instance_uid,
-            sop_class_uid=stored.sop_class_uid,
-            transfer_syntax_uid=stored.transfer_syntax_uid,
-            dataset_sha256=stored.dataset_sha256,
-            sha256=stored.sha256,
-            size_bytes=stored.size_bytes,
-            calling_ae=stored.calling_ae,
-            received_at=received_at(name),
-            spool_name=name,
-            patient_id=text(stored.header, "PatientID"),
-            status=verdict.status,
-            reason=verdict.reason,
-            reportable=verdict.reportable,
-            remark="; ".join(part for part in (study_remark, verdict.remark) if part),
-        )
-        session.add(instance)
-        session.flush()
-        for model in verdict.models:
-            self.work.owe(
-                session,
-                WorkKind.INFER,
-                f"instance {instance.id} {model}",
-                _id(instance),
-                lane=model,
-                not_before=min(instance.received_at, self.work.clock()),  # the clock may have been stepped back since
-            )
-        done.models.update(verdict.models)
-        self.record(
-            session,
-            "instance.registered",
-            instance.sop_instance_uid,
-            {
-                "instance": instance.id,
-                "study": study.study_instance_uid,
-                "sha256": instance.sha256,
-                "calling_ae": instance.calling_ae,
-                "received_at": instance.received_at.isoformat(),
-                "status": verdict.status,
-                "reason": verdict.reason,
-                "models": list(verdict.models),
-            },
-        )
-        study.last_received_at = max(study.last_received_at, instance.received_at)
-        study.failure_acknowledged_at = None  # nobody has seen this one yet
-        session.add(study)
-        done.file_away.append(name)
-        done.studies[_id(study)] = study
-        modality = text(stored.header, "Modality", 16)
-        done.fresh.append((instance, modality if modality in MODALITIES else "other"))
+    def _write(
+        self,
+        session: Session,
+        fresh: Sequence[Described],
+        studies: Mapping[str, Study],
+        conflicts: Collection[str],
+        done: Registered,
+    ) -> dict[str, Event]:
+        """Write the rows of new instances, and what is owed for them; return the audit events by spool name."""
+        series = series_of(session, fresh, studies)
+        rows: list[dict[str, Any]] = []
+        verdicts: list[Verdict] = []
+        for one in fresh:
+            study = studies[one.study_instance_uid]
+            remark = take_in(study, one)
+            verdict = self._judge(one.stored, study, conflict=one.name in conflicts)
+            verdicts.append(verdict)
+            rows.append(_row(one, study, series[id_of(study), one.series_instance_uid], verdict, remark))
+        numbers = insert_instances(session, rows)
+        events: dict[str, Event] = {}
+        owed: list[Owed] = []
+        for one, row, verdict in zip(fresh, rows, verdicts, strict=True):
+            instance, study = numbers[one.name], studies[one.study_instance_uid]
+            for model in verdict.models:
+                # The clock may have been stepped back since.
+                due = min(one.received_at, self.work.clock())
+                owed.append(Owed(f"instance {instance} {model}", instance, model, due))
+            done.models.update(verdict.models)
+            events[one.name] = _registered(instance, row, study, verdict)
+            study.last_received_at = max(study.last_received_at, one.received_at)
+            study.failure_acknowledged_at = None  # nobody has seen this one yet
+            session.add(study)
+            done.file_away.append(one.name)
+            done.studies[id_of(study)] = study
+            done.fresh.append(_fresh(one, row))
+        self.work.owe_all(session, WorkKind.INFER, owed)
+        return events
 
-    def _resent(self, session: Session, twin: Instance, name: str, stored: StoredObject, done: Registered) -> None:
+    def _resent(self, session: Session, one: Described, twin: Instance, done: Registered) -> dict[str, Event]:
         """Keep the first bytes where they are whole; else these, which are the same, take their place.
 
         The first may be gone (a lost disk, a careless hand), rotten, or removed by retention: who sends an object again
@@ -203,70 +219,23 @@ class Registration:
         """
         kept = twin.removal_began_at is None
         if kept and (twin.spool_name in done.whole or self.is_whole(twin.spool_name, twin.sha256)):
-            done.discard.append(name)
-            return
+            done.discard.append(one.name)
+            return {}
         done.replaced.append(twin.spool_name)
-        twin.spool_name, twin.sha256, twin.size_bytes = name, stored.sha256, stored.size_bytes
+        twin.spool_name, twin.sha256, twin.size_bytes = one.name, one.stored.sha256, one.stored.size_bytes
         twin.removal_began_at = twin.bytes_removed_at = None
         session.add(twin)
-        for item in self.work.given_up(session, WorkKind.INFER, _id(twin)):
-            self.work.reopen(item, min(received_at(name), self.work.clock()))
+        for item in self.work.given_up(session, WorkKind.INFER, id_of(twin)):
+            self.work.reopen(item, min(one.received_at, self.work.clock()))
             twin.status, twin.reason = InstanceStatus.PENDING, ""
-            done.models.add(item.lane)
+            done.models[item.lane] += 1
         study = session.exec(select(Study).where(Study.id == twin.study_id)).one()
-        study.last_received_at = max(study.last_received_at, received_at(name))
+        study.last_received_at = max(study.last_received_at, one.received_at)
         session.add(study)
-        done.studies[_id(study)] = study
-        self.record(session, "instance.restored", twin.sop_instance_uid, {"instance": twin.id, "sha256": stored.sha256})
-        done.file_away.append(name)
-
-    def _study(self, session: Session, name: str, stored: StoredObject) -> tuple[Study, str]:
-        uid, remark = text(stored.header, "StudyInstanceUID"), ""
-        if not is_uid(uid):
-            said = f"{quotable_uid(uid)} is no UID" if uid else "absent"
-            uid = derived_uid("stand-in", "study", stored.dataset_sha256)
-            remark = f"StudyInstanceUID {said}: a stand-in was made from the digest of the data set"
-        study = session.exec(select(Study).where(Study.study_instance_uid == uid)).one_or_none()
-        if study is None:
-            moment = received_at(name)
-            study = Study(
-                study_instance_uid=uid,
-                patient_id=text(stored.header, "PatientID"),
-                patient_name=text(stored.header, "PatientName"),
-                accession_number=text(stored.header, "AccessionNumber"),
-                modality=text(stored.header, "Modality", 16),
-                study_description=text(stored.header, "StudyDescription"),
-                received_at=moment,
-                last_received_at=moment,
-                remark=remark,
-            )
-            session.add(study)
-            session.flush()
-        elif text(stored.header, "PatientID") and not study.patient_id:
-            _identify(study, stored)
-            remark = "; ".join(filter(None, (remark, "an earlier object of the study has no PatientID")))
-        if study.modality in NO_IMAGES:
-            study.modality = text(stored.header, "Modality", 16) or study.modality
-        return study, remark
-
-    def _series(self, session: Session, study: Study, stored: StoredObject) -> Series:
-        uid = text(stored.header, "SeriesInstanceUID")
-        if not is_uid(uid):
-            uid = derived_uid("stand-in", "series", study.study_instance_uid, stored.dataset_sha256)
-        series = session.exec(
-            select(Series).where(Series.study_id == study.id, Series.series_instance_uid == uid)
-        ).one_or_none()
-        if series is None:
-            series = Series(
-                study_id=_id(study),
-                series_instance_uid=uid,
-                modality=text(stored.header, "Modality", 16),
-                series_description=text(stored.header, "SeriesDescription"),
-                body_part_examined=text(stored.header, "BodyPartExamined", 64),
-            )
-            session.add(series)
-            session.flush()
-        return series
+        done.studies[id_of(study)] = study
+        done.file_away.append(one.name)
+        detail = {"instance": twin.id, "sha256": one.stored.sha256}
+        return {one.name: ("instance.restored", twin.sop_instance_uid, detail)}
 
     def _judge(self, stored: StoredObject, study: Study, *, conflict: bool) -> Verdict:
         decision = self.router.decide(stored.header)
@@ -311,20 +280,44 @@ class Registration:
         return "", True
 
 
-def quotable_uid(said: str) -> str:
-    """Return what stands for a UID as a message may quote it; of what has other characters nobody knows what it is."""
-    return repr(said[:64]) if set(said) <= set("0123456789.") else "its value"
+def _row(one: Described, study: Study, series_id: int, verdict: Verdict, remark: str) -> dict[str, Any]:
+    stored = one.stored
+    return {
+        "study_id": id_of(study),
+        "series_id": series_id,
+        "sop_instance_uid": one.sop_instance_uid,
+        "sop_class_uid": stored.sop_class_uid,
+        "transfer_syntax_uid": stored.transfer_syntax_uid,
+        "dataset_sha256": stored.dataset_sha256,
+        "sha256": stored.sha256,
+        "size_bytes": stored.size_bytes,
+        "calling_ae": stored.calling_ae,
+        "received_at": one.received_at,
+        "spool_name": one.name,
+        "patient_id": one.text("PatientID"),
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "reportable": verdict.reportable,
+        "remark": "; ".join(part for part in (remark, verdict.remark) if part),
+    }
 
 
-def _identify(study: Study, stored: StoredObject) -> None:
-    """Fill in what the objects of a study that came before did not say; what they said stays."""
-    study.patient_id = text(stored.header, "PatientID")
-    study.patient_name = study.patient_name or text(stored.header, "PatientName")
-    study.accession_number = study.accession_number or text(stored.header, "AccessionNumber")
-    study.study_description = study.study_description or text(stored.header, "StudyDescription")
+def _registered(instance: int, row: Mapping[str, Any], study: Study, verdict: Verdict) -> Event:
+    """Return the audit event of a new instance."""
+    detail = {
+        "instance": instance,
+        "study": study.study_instance_uid,
+        "sha256": row["sha256"],
+        "calling_ae": row["calling_ae"],
+        "received_at": row["received_at"].isoformat(),
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "models": list(verdict.models),
+    }
+    return "instance.registered", row["sop_instance_uid"], detail
 
 
-def _id(row: Study | Series | Instance) -> int:
-    if row.id is None:
-        raise RuntimeError(f"{type(row).__name__} was not flushed")
-    return row.id
+def _fresh(one: Described, row: Mapping[str, Any]) -> Fresh:
+    modality = one.text("Modality", 16)
+    said = {name: row[name] for name in Fresh.__dataclass_fields__ if name != "modality"}
+    return Fresh(**said, modality=modality if modality in MODALITIES else "other")

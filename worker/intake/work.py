@@ -5,6 +5,7 @@ attempt counted before it begins. Whoever finishes must still hold the newest to
 results. Work whose worker vanished is claimed singly, so that a poison input does not use up its neighbours' attempts.
 """
 
+import dataclasses
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from worker.database import Database, WorkItem, WorkKind, WorkState, utc_now
+from worker.database import Database, WorkItem, WorkKind, WorkState, is_leased, is_owed, utc_now
 from worker.errors import LeaseLost
+from worker.intake import statements
 from worker.logs import get_logger
 
 log = get_logger(__name__)
@@ -50,6 +52,25 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Owed:
+    """A piece of work to be owed: what it is about, where it waits, and until when."""
+
+    subject: str
+    subject_id: int
+    lane: str
+    not_before: datetime
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A claim that came to nothing, why, and whether for good."""
+
+    claim: Claim
+    error: str
+    final: bool
+
+
+@dataclass(frozen=True)
 class Due:
     """How much work of a kind can be done now, and since when the oldest waits."""
 
@@ -57,6 +78,15 @@ class Due:
     lane: str
     count: int
     oldest: datetime
+
+    def and_also(self, other: "Due") -> "Due":
+        """Return the sum with other work of the same kind and lane."""
+        return dataclasses.replace(self, count=self.count + other.count, oldest=min(self.oldest, other.oldest))
+
+
+def lease_lost(claim: Claim) -> LeaseLost:
+    """Return the error that says that a claim is no longer ours."""
+    return LeaseLost(f"work {claim.id} ({claim.kind}) was claimed by another worker meanwhile")
 
 
 class Work:
@@ -87,28 +117,24 @@ class Work:
 
     def owe(
         self, session: Session, kind: WorkKind, subject: str, subject_id: int, *, lane: str = "", not_before: datetime
-    ) -> WorkItem:
+    ) -> None:
         """Make sure that work is owed: new, or waiting already (then `not_before` moves), or done before (then again).
 
         Work that someone holds right now is left as it is.
         """
-        found = session.exec(select(WorkItem).where(WorkItem.kind == kind, WorkItem.subject == subject)).one_or_none()
-        if found is None:
-            found = WorkItem(
-                kind=kind,
-                lane=lane,
-                subject=subject,
-                subject_id=subject_id,
-                not_before=not_before,
-                created_at=self.clock(),
-            )
-            session.add(found)
-        elif found.state == WorkState.OWED:
-            found.not_before = not_before
-        elif found.state in {WorkState.DONE, WorkState.QUARANTINED}:
-            self.reopen(found, not_before)
+        self.owe_all(session, kind, [Owed(subject, subject_id, lane, not_before)])
+
+    def owe_all(self, session: Session, kind: WorkKind, owed: Sequence[Owed]) -> None:
+        """Make sure that all of this is owed, each as `owe` says."""
+        if not owed:
+            return
         session.flush()
-        return found
+        now = self.clock()
+        fresh = {"kind": kind, "state": WorkState.OWED, "created_at": now}
+        fresh |= dict.fromkeys(("attempts", "lost_leases", "retries", "token"), 0)
+        session.execute(
+            statements.owe(on_sqlite=self.database.is_sqlite), [fresh | dataclasses.asdict(one) for one in owed]
+        )
 
     def given_up(self, session: Session, kind: WorkKind, subject_id: int) -> Sequence[WorkItem]:
         """Return the work about one subject that is in quarantine."""
@@ -134,41 +160,10 @@ class Work:
             comes after that: should the worker vanish again, the rest of what it holds would pay for it.
         """
         now = self.clock()
-        due = (
-            sa.select(col(WorkItem.id))
-            .where(
-                col(WorkItem.state) == WorkState.OWED,
-                col(WorkItem.kind) == kind,
-                col(WorkItem.lane) == lane,
-                col(WorkItem.not_before) <= now,
-            )
-            .order_by(col(WorkItem.id))
-        )
         with self.database.write() as session:
-            first = due.add_columns(col(WorkItem.lost_leases)).limit(1).with_for_update(skip_locked=True)
-            head = session.execute(first).first()
-            if head is None or (head.lost_leases and not alone):
-                return []
-            if head.lost_leases:
-                chosen = due.where(col(WorkItem.id) == head.id)
-            else:
-                chosen = due.where(col(WorkItem.lost_leases) == 0).limit(limit)
-            # One statement: on PostgreSQL the rows are locked where they are chosen, and a bare IN (SELECT … LIMIT)
-            # may over-claim; SQLite ignores FOR UPDATE, there BEGIN IMMEDIATE does the same.
-            locked = chosen.with_for_update(skip_locked=True).cte("due").prefix_with("MATERIALIZED")
-            rows = session.execute(
-                sa.update(WorkItem)
-                .where(col(WorkItem.id) == locked.c.id)
-                .values(
-                    state=WorkState.LEASED,
-                    attempts=col(WorkItem.attempts) + 1,
-                    token=col(WorkItem.token) + 1,
-                    lease_until=now + self.lease,
-                )
-                .returning(*(col(getattr(WorkItem, name)) for name in Claim.__dataclass_fields__))
-            ).mappings()
-            claims = [Claim(**row) for row in rows]
-        return sorted(claims, key=lambda claim: claim.id)
+            chosen = statements.claim(kind, lane, limit, now, now + self.lease, suspects=alone)
+            rows = session.execute(chosen).mappings().all()
+        return sorted((Claim(**row) for row in rows), key=lambda claim: claim.id)
 
     @contextmanager
     def kept(self, claims: Collection[Claim]) -> Iterator[None]:
@@ -191,16 +186,17 @@ class Work:
             thread.join()
 
     def _renew(self, claims: Sequence[Claim]) -> None:
+        # What is locked is being ended just now; who waited for it could be waited for by it.
+        ours = sa.select(col(WorkItem.id)).where(statements.held((claim.id, claim.token) for claim in claims))
+        ours = ours.order_by(col(WorkItem.id)).with_for_update(skip_locked=True)
         with self.database.write() as session:
-            for claim in claims:
-                session.execute(self._held(claim).values(lease_until=self.clock() + self.lease))
-
-    def _held(self, claim: Claim) -> sa.Update:
-        return sa.update(WorkItem).where(
-            col(WorkItem.id) == claim.id,
-            col(WorkItem.token) == claim.token,
-            col(WorkItem.state) == WorkState.LEASED,
-        )
+            chosen = ours.cte("ours").prefix_with("MATERIALIZED")
+            session.execute(
+                sa.update(WorkItem)
+                .where(col(WorkItem.id) == chosen.c.id)
+                .values(lease_until=self.clock() + self.lease)
+                .execution_options(synchronize_session=False)
+            )
 
     def finish(self, session: Session, claim: Claim) -> None:
         """Mark work done, in the transaction that carries its results.
@@ -210,7 +206,46 @@ class Work:
         LeaseLost
             When someone else has claimed it since: the caller's transaction must not commit these results.
         """
-        self._end(session, claim, state=WorkState.DONE, finished_at=self.clock(), last_error=None, retries=0)
+        if not self.finish_all(session, [claim]):
+            raise lease_lost(claim)
+
+    def finish_all(self, session: Session, claims: Sequence[Claim]) -> set[int]:
+        """Mark work done, all that is still ours; return its numbers. Of the rest no result may be committed."""
+        return self._end_all(
+            session, claims, state=WorkState.DONE, finished_at=self.clock(), last_error=None, retries=0
+        )
+
+    def fail_all(self, session: Session, failures: Sequence[Failure]) -> set[int]:
+        """Give failed work up or put it off, all that is still ours; return the numbers of that.
+
+        What is given up waits for a person; what is put off waits the longer the more often it was.
+        """
+        if not failures:
+            return set()
+        query = sa.select(col(WorkItem.id)).where(statements.held((one.claim.id, one.claim.token) for one in failures))
+        held = session.scalars(query.order_by(col(WorkItem.id)).with_for_update())
+        ours = {number for number in held if number is not None}
+        now = self.clock()
+        given_up = [
+            {"id": one.claim.id, "state": WorkState.QUARANTINED, "finished_at": now, "last_error": one.error}
+            for one in failures
+            if one.final and one.claim.id in ours
+        ]
+        put_off = [
+            {
+                "id": one.claim.id,
+                "state": WorkState.OWED,
+                "not_before": now + timedelta(seconds=self.backoff(one.claim.retries)),
+                "last_error": one.error or None,
+                "retries": one.claim.retries + 1,
+            }
+            for one in failures
+            if not one.final and one.claim.id in ours
+        ]
+        for rows in (given_up, put_off):
+            if rows:
+                session.execute(sa.update(WorkItem), [row | {"lease_until": None} for row in rows])
+        return ours
 
     def quarantine(self, session: Session, claim: Claim, error: str) -> None:
         """Give work up: it failed for good, and waits for a person. Raises `LeaseLost` as `finish` does."""
@@ -237,9 +272,21 @@ class Work:
         return not_before
 
     def _end(self, session: Session, claim: Claim, **values: object) -> None:
-        ended = session.execute(self._held(claim).values(lease_until=None, **values))
-        if ended.rowcount != 1:  # type: ignore[attr-defined]
-            raise LeaseLost(f"work {claim.id} ({claim.kind}) was claimed by another worker meanwhile")
+        if not self._end_all(session, [claim], **values):
+            raise lease_lost(claim)
+
+    @staticmethod
+    def _end_all(session: Session, claims: Sequence[Claim], **values: object) -> set[int]:
+        if not claims:
+            return set()
+        ended = (
+            sa.update(WorkItem)
+            .where(statements.held((claim.id, claim.token) for claim in claims))
+            .values(lease_until=None, **values)
+            .returning(col(WorkItem.id))
+            .execution_options(synchronize_session=False)
+        )
+        return {number for number in session.scalars(ended) if number is not None}
 
     @staticmethod
     def backoff(retries: int) -> float:
@@ -278,12 +325,17 @@ class Work:
             The longest time for which work is put off.
         """
         before = self.clock()
-        too_far = sa.or_(
-            sa.and_(col(WorkItem.state) == WorkState.LEASED, col(WorkItem.lease_until) > before + self.lease),
-            sa.and_(col(WorkItem.state) == WorkState.OWED, col(WorkItem.not_before) > before + longest),
+        too_far = (
+            sa.and_(is_leased(), col(WorkItem.lease_until) > before + self.lease),
+            sa.and_(is_owed(), col(WorkItem.not_before) > before + longest),
         )
-        query = select(WorkItem).where(too_far).order_by(col(WorkItem.id)).with_for_update(skip_locked=True)
-        found = session.exec(query).all()
+        found = [  # one after the other: each has an index of its own
+            item
+            for far in too_far
+            for item in session.exec(
+                select(WorkItem).where(far).order_by(col(WorkItem.id)).with_for_update(skip_locked=True)
+            )
+        ]
         now = self.clock()  # what was renewed or put off while we waited for the lock lies no further ahead than this
         stranded = [
             item
@@ -325,20 +377,25 @@ class Work:
 
     @staticmethod
     def _is_lost(now: datetime) -> sa.ColumnElement[bool]:
-        return sa.and_(col(WorkItem.state) == WorkState.LEASED, col(WorkItem.lease_until) < now)
+        return sa.and_(is_leased(), col(WorkItem.lease_until) < now)
 
     def due(self, session: Session) -> list[Due]:
         """Return what could be done now, by kind and lane."""
-        return self._counted(session, col(WorkItem.not_before) <= self.clock(), (WorkState.OWED,))
+        return self._counted(session, sa.and_(is_owed(), col(WorkItem.not_before) <= self.clock()))
 
     def pending(self, session: Session) -> list[Due]:
         """Return all that is not done, by kind and lane: due, held, or waiting for its time."""
-        return self._counted(session, sa.true(), (WorkState.OWED, WorkState.LEASED))
+        found: dict[tuple[str, str], Due] = {}
+        for one in (*self._counted(session, is_owed()), *self._counted(session, is_leased())):
+            other = found.get((one.kind, one.lane))
+            found[one.kind, one.lane] = one if other is None else one.and_also(other)
+        return list(found.values())
 
-    def _counted(self, session: Session, condition: sa.ColumnElement[bool], states: tuple[WorkState, ...]) -> list[Due]:
+    @staticmethod
+    def _counted(session: Session, condition: sa.ColumnElement[bool]) -> list[Due]:
         rows = session.execute(
             sa.select(col(WorkItem.kind), col(WorkItem.lane), sa.func.count(), sa.func.min(col(WorkItem.created_at)))
-            .where(col(WorkItem.state).in_(states), condition)
+            .where(condition)
             .group_by(col(WorkItem.kind), col(WorkItem.lane))
         ).all()
         return [Due(*row) for row in rows]

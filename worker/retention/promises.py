@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlmodel import col
 
 from worker.commitment.message import Message
-from worker.database import CommitmentRequest, WorkItem, WorkKind, WorkState
+from worker.database import CommitmentRequest, WorkItem, WorkKind, of_open_work
 from worker.intake.spool import Spool
 from worker.logs import get_logger
 
@@ -15,8 +15,6 @@ log = get_logger(__name__)
 
 HELD = timedelta(days=30)
 """So long a request that cannot be answered holds bytes: one whose sender has no address would hold them for ever."""
-
-_OPEN = (WorkState.OWED, WorkState.LEASED)
 
 
 def promised(since: datetime, *, sqlite: bool) -> sa.Select[Any]:
@@ -29,9 +27,7 @@ def promised(since: datetime, *, sqlite: bool) -> sa.Select[Any]:
     sqlite
         Whether it is for SQLite: the two databases unfold JSON in words of their own.
     """
-    owed = sa.select(col(WorkItem.subject_id)).where(
-        col(WorkItem.kind) == WorkKind.COMMIT, col(WorkItem.state).in_(_OPEN)
-    )
+    owed = of_open_work(sa.select(col(WorkItem.subject_id)).where(col(WorkItem.kind) == WorkKind.COMMIT))
     unfold = sa.func.json_each if sqlite else sa.func.json_array_elements
     reference = unfold(col(CommitmentRequest.instances)).table_valued("value", joins_implicitly=True)
     uid = sa.func.json_extract(reference.c.value, "$[1]") if sqlite else reference.c.value.op("->>")(sa.text("1"))

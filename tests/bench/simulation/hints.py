@@ -1,4 +1,4 @@
-"""Hints: what the broker carries. Two that wait in a queue are enough, and a consumer takes the queues in turn."""
+"""Hints: what the broker carries, one a batch that is due. A consumer takes the queues in turn."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import simpy
 
 from tests.bench.simulation.resources import Steps
 from tests.bench.simulation.site import Site
-from worker.wakeups import ENOUGH
+from worker.wakeups import BATCH, MOST
 
 
 class Hints:
@@ -25,17 +25,19 @@ class Hints:
         self._consumers: deque[simpy.Event] = deque()
         self._order = deque(lanes)
 
-    def publish(self, lane: str, party: str) -> Steps:
-        """Leave a hint, unless there are enough; it costs the publisher and the broker either way."""
-        seconds = self.site.draw("hint")
-        yield self.site.compute(party, seconds.get("publisher", 0.0))
-        yield from self.site.broker.serve(seconds.get("broker", 0.0))
-        if self._waiting[lane] >= ENOUGH:
-            return
-        if self._consumers:
-            self._consumers.popleft().succeed(lane)
-        else:
-            self._waiting[lane] += 1
+    def publish(self, lane: str, party: str, due: int = 1) -> Steps:
+        """Leave hints until there is one a batch of what is due; it costs the publisher and the broker either way."""
+        wanted = min(-(-due // BATCH), MOST)
+        for _ in range(max(wanted - self._waiting[lane], 1)):
+            seconds = self.site.draw("hint")
+            yield self.site.compute(party, seconds.get("publisher", 0.0))
+            yield from self.site.broker.serve(seconds.get("broker", 0.0))
+            if self._waiting[lane] >= wanted:
+                return
+            if self._consumers:
+                self._consumers.popleft().succeed(lane)
+            else:
+                self._waiting[lane] += 1
 
     def take(self) -> simpy.Event:
         """Wait for a hint; what is yielded becomes its queue's name."""

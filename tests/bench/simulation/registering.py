@@ -1,5 +1,7 @@
 """Intake: the one process that registers what was received, and every few seconds hints at what is owed."""
 
+from collections import Counter
+
 from tests.bench.simulation.hints import Hints
 from tests.bench.simulation.receiving import BYTES
 from tests.bench.simulation.resources import Steps
@@ -70,14 +72,14 @@ class Registering:
         for one in batch:
             one.study.registered += 1
             site.owed[one.study.kind].append(one)
-        for lane in {one.study.kind for one in batch}:
-            yield from self.inference.publish(lane, "intake")
+        for lane, owed in Counter(one.study.kind for one in batch).items():
+            yield from self.inference.publish(lane, "intake", owed)
 
     def _sweep(self) -> Steps:
         site = self.site
         yield from site.transaction("sweep", 1, "intake")
         for lane, owed in site.owed.items():
             if owed:
-                yield from self.inference.publish(lane, "intake")
+                yield from self.inference.publish(lane, "intake", len(owed))
         if site.deliveries or (site.reports and site.reports[0][0] <= site.env.now):
             yield from self.delivery.publish("delivery", "intake")

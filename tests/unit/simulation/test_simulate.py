@@ -92,13 +92,13 @@ def test_two_workers_with_batches_of_one_study_wait_for_its_row(stages) -> None:
     assert apart < 0.9 * together
 
 
-def test_two_hints_that_wait_are_enough(stages) -> None:
+def test_no_more_hints_wait_than_batches_are_due(stages) -> None:
     site = Site(Plant(), stages)
     hints = Hints(site, ("cr", "ct"))
 
     def publish():
         for _ in range(5):
-            yield from hints.publish("cr", "intake")
+            yield from hints.publish("cr", "intake", 64)
         yield from hints.publish("ct", "intake")
 
     site.env.process(publish())

@@ -216,6 +216,7 @@ def test_a_batch_that_cannot_be_committed_costs_only_itself(
         commit(*arguments)
 
     monkeypatch.setattr(pipeline.results, "commit", wrong_at_the_second)
+    monkeypatch.setattr(pipeline.work, "backoff", lambda retries: 3600.0)  # not tried again in this turn
     assert infer(pipeline, OneByOne(), FakeReader()) == 4
     assert [item.state for item in infer_items(pipeline)].count(WorkState.DONE) == 3
     (owed,) = [item for item in infer_items(pipeline) if item.state == WorkState.OWED]

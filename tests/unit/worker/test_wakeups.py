@@ -11,7 +11,8 @@ import redis
 from celery import Celery
 
 from tests.conftest import RedisServer
-from worker.wakeups import ENOUGH, Wakeups, queue_of
+from worker.database import WorkKind
+from worker.wakeups import BATCH, MOST, Wakeups, hints, queue_of
 
 
 @pytest.fixture
@@ -44,7 +45,30 @@ def test_hints_do_not_pile_up_while_no_worker_takes_them(app: Celery, redis_serv
     wakeups = Wakeups(app)
     for _ in range(10):
         wakeups.send({"delivery"})
-    assert len(waiting(redis_server, "delivery")) == ENOUGH
+    assert len(waiting(redis_server, "delivery")) == 1
+
+
+def test_a_backlog_wakes_as_many_workers_as_there_are_batches_at_once(app: Celery, redis_server: RedisServer) -> None:
+    wakeups = Wakeups(app)
+    wakeups.send({"inference.chest@1": 5, "inference.other@1": 10_000})
+    assert len(waiting(redis_server, "inference.chest@1")) == 5
+    assert len(waiting(redis_server, "inference.other@1")) == MOST
+    with redis.Redis(unix_socket_path=str(redis_server.socket)) as client:
+        client.lpop("inference.chest@1", 2)
+    wakeups.send({"inference.chest@1": 4, "inference.other@1": 10_000})
+    assert len(waiting(redis_server, "inference.chest@1")) == 4
+    assert len(waiting(redis_server, "inference.other@1")) == MOST
+
+
+def test_a_hint_is_worth_a_batch_of_images_and_a_destination() -> None:
+    due = [
+        (WorkKind.INFER, "chest@1", 1),
+        (WorkKind.INFER, "other@1", 2 * BATCH + 1),
+        (WorkKind.DELIVER, "PACS@h:1", 500),
+        (WorkKind.DELIVER, "ARCHIVE@h:1", 1),
+        (WorkKind.REPORT, "", 9),
+    ]
+    assert hints(due) == {"inference.chest@1": 1, "inference.other@1": 3, "delivery": 3}
 
 
 def test_no_broker_configured_is_no_error() -> None:

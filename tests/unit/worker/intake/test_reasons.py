@@ -11,8 +11,8 @@ from tests.support.bombs import element
 from tests.support.fakes import make_pipeline
 from tests.support.objects import prefix, spool_bytes
 from worker.database import Instance, Study
+from worker.intake.described import quotable_uid
 from worker.intake.headers import HeaderReader
-from worker.intake.registration import quotable_uid
 from worker.intake.routing import describe
 
 NAMES = ["DOE^JANE", "DOE JANE", "DOE", "Doe", "DOE_JANE", "DOE1950", "王"]

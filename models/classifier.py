@@ -185,7 +185,10 @@ class Classifier:
         batch = self.checked(batch)
         starts = range(0, len(batch), self.max_batch)
         pieces = [self._computed(batch[start : start + self.max_batch]) for start in starts]
-        result = np.concatenate(pieces) if pieces else np.empty((0, len(self.card.labels)), np.float32)
+        if len(pieces) == 1:
+            result = pieces[0]
+        else:
+            result = np.concatenate(pieces) if pieces else np.empty((0, len(self.card.labels)), np.float32)
         if not np.isfinite(result).all():
             raise PackageError(f"{self.card.identifier} gave a probability that is not a number")
         return result

@@ -224,6 +224,21 @@ class Onnx(Part):
     batch_invariant: bool
 
 
+class MixedPrecision(Part):
+    """What computing in float16 changed: the leave to do so, where it was compared on a GPU.
+
+    `weights_sha256` is that of the weights that were compared. `difference` is the largest of a probability, from what
+    Keras gives in float32 for the golden image and made-up ones, `inputs` of them, alone and together. `verified_with`
+    says which libraries and which device computed.
+    """
+
+    weights_sha256: Sha256
+    difference: Probability
+    inputs: Annotated[int, Field(ge=1)]
+    device: Literal["cpu", "gpu"]
+    verified_with: Text
+
+
 class Card(Part):
     """The card of a model package, `card.json`.
 
@@ -233,7 +248,8 @@ class Card(Part):
     stack of slices of which many show nothing.
     `window` is the one in which the network is shown a CT that holds Hounsfield units, whatever window its header asks
     for; None: as the header says. It is never applied to pictures, nor to images without Hounsfield units.
-    `weights_sha256` says which model this is; `onnx` is another form of the same, which may come later.
+    `weights_sha256` says which model this is; `onnx` is another form of the same, `mixed_precision` another way to
+    compute it; both may come later.
     """
 
     format: Literal[1] = 1
@@ -254,6 +270,7 @@ class Card(Part):
     weights_sha256: Sha256
     golden_sha256: Sha256
     onnx: Onnx | None = None
+    mixed_precision: MixedPrecision | None = None
     default_for: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")], ...] = ()
     intended_use: Text
     not_for: Annotated[tuple[Text, ...], Field(min_length=1)]
@@ -299,6 +316,12 @@ class Card(Part):
     def _onnx_of_these_weights(self) -> Self:
         if self.onnx is not None and self.onnx.weights_sha256 != self.weights_sha256:
             raise ValueError("the ONNX file was made of other weights; leave it out, and convert the package again")
+        return self
+
+    @model_validator(mode="after")
+    def _mixed_precision_of_these_weights(self) -> Self:
+        if self.mixed_precision is not None and self.mixed_precision.weights_sha256 != self.weights_sha256:
+            raise ValueError("mixed precision was compared for other weights; leave it out, and compare again")
         return self
 
     @property

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from models.card import Card
-from models.engines.choice import choose
+from models.engines.choice import MIXED, choose
 from models.engines.engine import Engine
 from models.errors import ImageError, ModelError, PackageError
 from models.golden import load_golden
@@ -65,7 +65,7 @@ class Classifier:
         package
             From a `Registry`.
         engine
-            `auto`, `keras` or `onnx`; see `models.engines.choice`.
+            `auto`, `keras`, `onnx` or `keras-mixed`; see `models.engines.choice`.
         threads
             Of ONNX Runtime; TensorFlow has one a core.
 
@@ -84,11 +84,11 @@ class Classifier:
             return cls(package, OnnxEngine.load(package, threads=threads))
         from models.engines.keras import KerasEngine
 
-        return cls(package, KerasEngine.load(package))
+        return cls(package, KerasEngine.load(package, mixed=chosen == MIXED))
 
     @property
     def engine(self) -> str:
-        """Name of what computes: `keras` or `onnx`."""
+        """Name of what computes: `keras`, `keras-mixed` or `onnx`."""
         return self._engine.name
 
     @property
@@ -185,7 +185,10 @@ class Classifier:
         batch = self.checked(batch)
         starts = range(0, len(batch), self.max_batch)
         pieces = [self._computed(batch[start : start + self.max_batch]) for start in starts]
-        result = np.concatenate(pieces) if pieces else np.empty((0, len(self.card.labels)), np.float32)
+        if len(pieces) == 1:
+            result = pieces[0]
+        else:
+            result = np.concatenate(pieces) if pieces else np.empty((0, len(self.card.labels)), np.float32)
         if not np.isfinite(result).all():
             raise PackageError(f"{self.card.identifier} gave a probability that is not a number")
         return result

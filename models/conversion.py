@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.card import Onnx
+from models.card import Card, Onnx
 from models.classifier import MAX_BATCH, Classifier
 from models.engines.choice import REMEDY, missing
 from models.engines.export import OPSET, export
@@ -89,7 +89,7 @@ def convert(
     try:
         if known is None:
             _replace(package.onnx, content, like=package.weights)
-        _replace(package.path / CARD, card.to_json().encode(), like=package.path / CARD)
+        write_card(package, card)
     except OSError as error:
         raise ModelError(f"{package.path}: the ONNX file cannot be written: {error.strerror}") from None
     return Package(package.path, card, package.shipped)
@@ -103,7 +103,7 @@ def compare(reference: Classifier, other: Classifier, watch: Watch = lambda _don
     tuple
         The largest difference of a probability, and whether the second gave every one the same to the bit in any batch.
     """
-    inputs = _inputs(reference)
+    inputs = drawn_inputs(reference)
     sizes = range(2, MAX_BATCH + 1)
     done, total = INPUTS, INPUTS + sum(sizes)
     alone = np.concatenate([other.probabilities(inputs[i : i + 1]) for i in range(INPUTS)])
@@ -119,7 +119,7 @@ def compare(reference: Classifier, other: Classifier, watch: Watch = lambda _don
     return difference, invariant
 
 
-def _inputs(classifier: Classifier) -> FloatArray:
+def drawn_inputs(classifier: Classifier) -> FloatArray:
     """Prepare the golden image, and films and slices drawn from a fixed seed: mirrored, lighter, darker, grainy."""
     random = np.random.default_rng(20250101)
     golden, _ = load_golden(classifier.package.golden, len(classifier.card.labels))
@@ -131,6 +131,17 @@ def _inputs(classifier: Classifier) -> FloatArray:
         changed = drawn * random.uniform(0.2, 1.6) + random.uniform(-60, 60) + noise
         images.append(np.clip(changed, 0, 255).astype(np.float32))
     return np.stack([classifier.prepare(image) for image in images])
+
+
+def write_card(package: Package, card: Card) -> None:
+    """Give a package another card, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    _replace(package.path / CARD, card.to_json().encode(), like=package.path / CARD)
 
 
 def _replace(path: Path, content: bytes, *, like: Path) -> None:

@@ -10,12 +10,14 @@ from models.preprocessing import FloatArray
 
 Probabilities = NDArray[np.float32] | NDArray[np.float64]
 
+LEAST = 1e-12
+"""A probability counts as no less before its logarithm is divided: 0 has none."""
+
 
 def calibrated(given: FloatArray, temperature: float, output: str) -> FloatArray:
     """Make probabilities of a card's labels of what its network's last layer gives.
 
-    Row by row, so that a row comes out the same to the bit in any company: over a whole batch, NumPy computes what is
-    left over at the end of it with other instructions.
+    A row comes out the same to the bit in any company.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def calibrated(given: FloatArray, temperature: float, output: str) -> FloatArray
     raw = np.concatenate([1.0 - given, given], axis=1) if output == "binary" else given
     if temperature == 1.0 or not len(raw):
         return raw
-    return np.concatenate([tempered(raw[i : i + 1], temperature, output) for i in range(len(raw))]).astype(np.float32)
+    return tempered(raw, temperature, output).astype(np.float32)
 
 
 def tempered(probabilities: Probabilities, temperature: float, output: str) -> NDArray[np.float64]:
@@ -52,9 +54,10 @@ def tempered(probabilities: Probabilities, temperature: float, output: str) -> N
     NDArray[np.float64]
         (N, L).
     """
-    exact = probabilities.astype(np.float64)
-    bounded = np.clip(exact, 1e-12, 1.0)  # where the classifier bounds them
-    return _raised(bounded, np.clip(1.0 - exact, 1e-12, 1.0), 1.0 / temperature, output)
+    sides = _sides(probabilities, output)
+    for side in sides:
+        np.minimum(np.maximum(side, LEAST, out=side), 1.0, out=side)
+    return _raised(sides, 1.0 / temperature)
 
 
 def untempered(probabilities: Probabilities, temperature: float, output: str) -> NDArray[np.float64]:
@@ -75,13 +78,30 @@ def untempered(probabilities: Probabilities, temperature: float, output: str) ->
     NDArray[np.float64]
         (N, L).
     """
-    exact = probabilities.astype(np.float64)
-    return _raised(exact, 1.0 - exact, temperature, output)
+    return _raised(_sides(probabilities, output), temperature)
 
 
-def _raised(
-    probabilities: NDArray[np.float64], others: NDArray[np.float64], power: float, output: str
-) -> NDArray[np.float64]:
-    powers = probabilities**power
-    whole = powers + others**power if output == "sigmoid" else powers.sum(axis=1, keepdims=True)
-    return np.asarray(powers / whole)
+def _sides(probabilities: Probabilities, output: str) -> list[NDArray[np.float64]]:
+    """Return what is weighed against each other: each sigmoid and what is left of 1, else a row within itself."""
+    exact = _apart(probabilities)
+    return [exact, _apart(1.0 - exact)] if output == "sigmoid" else [exact]
+
+
+def _apart(rows: Probabilities) -> NDArray[np.float64]:
+    """Copy rows so that one does not begin where another ends, and NumPy takes each for itself.
+
+    Over rows without a gap it goes as over one long row, and computes the powers of what is left over at its end with
+    other instructions than the rest: a row would depend on how many are beside it.
+    """
+    count, width = rows.shape
+    apart = np.empty((count, width + 1))[:, :width]
+    apart[...] = rows
+    return apart
+
+
+def _raised(sides: list[NDArray[np.float64]], power: float) -> NDArray[np.float64]:
+    """Return the shares of the first side in all, after raising."""
+    powers = [side**power for side in sides]
+    first = powers[0]
+    whole = np.add.reduce(first, axis=1, keepdims=True) if len(powers) == 1 else first + powers[1]
+    return np.asarray(first / whole)

@@ -198,11 +198,13 @@ def check_models(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"model {package.card.identifier}", False, str(error), "install the package again")
             continue
         try:
-            choice = choose(package, settings.engine)
+            choice = choose(package, settings.engine, settings.precision)
         except ModelError as error:
             yield Finding(f"model {package.card.identifier}", False, str(error), "mend FIRSTREAD_ENGINE")
         else:
             shown = f"its files are as the card says; runs on {choice.engine}: {choice.why}"
+            if choice.refused:
+                shown += f"; in float32, though FIRSTREAD_PRECISION asks for mixed: {choice.refused}"
             yield Finding(f"model {package.card.identifier}", True, shown)
 
 

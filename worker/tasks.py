@@ -56,9 +56,13 @@ class Runtime:
         with self._lock:
             if model not in self._classifiers:
                 from models.classifier import Classifier
+                from models.engines.choice import choose
 
                 package = bootstrap.model_registry(settings).find(model)
-                classifier = Classifier.load(package, engine=settings.engine, threads=settings.engine_threads)
+                choice = choose(package, settings.engine, settings.precision)
+                if choice.refused:
+                    log.warning("computed_in_float32", model=model, engine=choice.engine, because=choice.refused)
+                classifier = Classifier.load(package, engine=choice.engine, threads=settings.engine_threads)
                 classifier.warm_up()
                 self._classifiers[model] = classifier
                 log.info("model_ready", model=model, engine=classifier.engine, device=classifier.device)

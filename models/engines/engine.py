@@ -10,7 +10,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """`keras` or `onnx`, as a prediction records it."""
+        """`keras`, `keras-mixed` or `onnx`, as a prediction records it."""
         ...
 
     @property

@@ -4,7 +4,8 @@ import threading
 from typing import Any, Self
 
 from models.archive import check_archive
-from models.backend import load_backend
+from models.backend import keras_arrays, load_backend
+from models.engines.choice import MIXED
 from models.errors import PackageError
 from models.preprocessing import FloatArray
 from models.registry import Package
@@ -20,22 +21,29 @@ class KerasEngine:
     ----------
     network
         keras.Model of one input, float32 (N, H, W, C), and one output, (N, U).
+    mixed
+        Compute in mixed precision: a copy of the network, its weights in float32, does.
     """
 
-    name = "keras"
     buckets = BUCKETS
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, *, mixed: bool = False) -> None:
         _, tf = load_backend()
-        self.network = network
+        self.name = MIXED if mixed else "keras"
+        self.network = network = in_mixed_precision(network) if mixed else network
         self.device = "gpu" if tf.config.list_logical_devices("GPU") else "cpu"
         self._functions = {bucket: _compiled(tf, network, bucket) for bucket in BUCKETS}
         self._concrete: dict[int, Any] = {}
         self._tracing = threading.Lock()
 
     @classmethod
-    def load(cls, package: Package) -> Self:
+    def load(cls, package: Package, *, mixed: bool = False) -> Self:
         """Load a package's network: its archive is searched for anything but plain layers before Keras opens it.
+
+        Parameters
+        ----------
+        mixed
+            Compute in mixed precision.
 
         Raises
         ------
@@ -59,7 +67,7 @@ class KerasEngine:
             raise PackageError(
                 f"{package.weights}: the network gives {given}, the card's fields output and labels say {gives}"
             )
-        return cls(network)
+        return cls(network, mixed=mixed)
 
     def outputs(self, batch: FloatArray) -> FloatArray:
         """Compute a batch of one of the `buckets`.
@@ -88,6 +96,35 @@ def _compiled(tf: Any, network: Any, bucket: int) -> Any:
 
     @tf.function(input_signature=[tf.TensorSpec((bucket, *network.input_shape[1:]), tf.float32)])  # type: ignore[untyped-decorator]
     def step(batch: Any) -> Any:
-        return network(batch, training=False)
+        return tf.cast(network(batch, training=False), tf.float32)  # which it is, but for a last layer of float16
 
     return step
+
+
+def in_mixed_precision(network: Any) -> Any:
+    """Copy a network so that its layers compute in float16; weights and the last layer stay float32.
+
+    Keras' guide to mixed precision keeps the last layer in float32: a softmax of float16 has no small probabilities.
+
+    Parameters
+    ----------
+    network
+        keras.Model of plain layers.
+
+    Returns
+    -------
+    keras.Model
+    """
+    keras, _ = load_backend()
+    last = network.layers[-1]  # they stand in the order of their depth
+
+    def copied(layer: Any) -> Any:
+        config = layer.get_config()
+        if layer is not last and not isinstance(layer, keras.layers.InputLayer):
+            config["dtype"] = "mixed_float16"
+        return type(layer).from_config(config)
+
+    mixed = keras.models.clone_model(network, clone_function=copied, recursive=True)
+    with keras_arrays():
+        mixed.set_weights(network.get_weights())
+    return mixed

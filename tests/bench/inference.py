@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from subprocess import run as run_process
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from models.backend import load_backend
-from models.classifier import Classifier
 from models.engines.choice import ENGINES
 from models.errors import ModelError
 from models.registry import Package, Registry
 from tests.bench.goals import Goal
 from tests.bench.loads import radiograph
+from tests.bench.networks import Network, packaged, published
 from tests.bench.preparing import PREPARING, PYDICOM, contenders
 from tests.bench.receivers import OURS
 from tests.bench.report import Measure, Report
@@ -30,14 +30,26 @@ IMAGES = 32
 BUCKETS = (1, 8, 32)
 DEFAULT_MODEL = "chest_xray_triage"
 COLD = "from the start of a process to its first result"
+PUBLISHED = ("covid_pneumonia_mlp", "covid_ct_mlp", "pneumonia_small_vgg", "covid_cxr_vgg16")
+"""Networks beside the shipped ones: two of dense layers, a small and a large one of convolutions."""
+LARGE = frozenset({"covid_cxr_vgg16"})
+"""What takes so long an image that it is left out of a quick run, and given a batch at a time in the others."""
 BARE = {"keras": "bare tf.function", "onnx": "bare ONNX Runtime"}
+ALL_CORES = "bare ONNX Runtime, every core, spinning"
 CALLED, PREDICT, LOOP = "model(x)", "model.predict", "model.predict in a loop"
 STEP_GOAL, PREPARING_GOAL, COLD_GOAL_MS = 1.05, 0.2, 3000.0
 
 
 @dataclass(frozen=True)
 class Plan(Effort):
-    """What is asked for; `model` is a name or `name@version`."""
+    """What is asked for.
+
+    Attributes
+    ----------
+    model
+        A name or `name@version`. Beside the default one, the other shipped packages and the published networks are
+        measured; of any other it is that one alone.
+    """
 
     model: str = DEFAULT_MODEL
 
@@ -66,20 +78,21 @@ Making = Callable[[], dict[str, Callable[[], object]]]
 def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
     """Measure; `tell` is told what is being done, how many steps are done, and how many there are."""
     package = Registry().find(plan.model)
-    report = Report("inference", MEASURES, plan.counted, quick=plan.quick, wanted=_goals(package))
+    networks = networks_of(plan, package)
+    report = Report("inference", MEASURES, plan.counted, quick=plan.quick, wanted=_goals(networks))
     with tempfile.TemporaryDirectory(prefix="firstread-bench-") as name, ExitStack() as running:
         (film,) = radiograph(512 if plan.quick else 2048).write(Path(name), 1)
         makings: dict[str, Making] = {PREPARING: lambda: running.enter_context(contenders(film, package.card))}
         sizes = {PREPARING: 1}
-        load = cache(lambda engine: Classifier.load(package, engine=engine))
-        for engine in (one for one in ENGINES if one != "auto"):
-            for bucket in BUCKETS:
-                case = case_of(package, engine, bucket)
-                makings[case], sizes[case] = partial(_batch, package, load, engine, bucket, report.absent), bucket
+        engines = [one for one in ENGINES if one != "auto"]
+        for network in networks:
+            for engine in engines:
+                for bucket in BUCKETS:
+                    case = case_of(network, engine, bucket)
+                    makings[case], sizes[case] = partial(_batch, network, engine, bucket), bucket
+        for engine in engines:
             case = f"{COLD}, {engine}"
             makings[case], sizes[case] = partial(_cold, package, engine, film), 1
-        if "onnx" not in ENGINES:
-            report.absent["onnx"] = "this version has no such engine"
         check_words(plan.only, makings)
         cases: dict[str, list[Contender]] = {}
         for case in chosen(list(makings), plan.only):
@@ -98,23 +111,31 @@ def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
     return report
 
 
+def networks_of(plan: Plan, package: Package) -> list[Network]:
+    """Return what is computed, the package that is asked for first."""
+    networks = [packaged(package)]
+    if package.card.name == DEFAULT_MODEL:
+        others = (one for one in Registry().packages() if one.shipped and one.card.name != DEFAULT_MODEL)
+        networks += map(packaged, others)
+        networks += [published(recipe) for recipe in PUBLISHED if not (plan.quick and recipe in LARGE)]
+    return networks
+
+
 def images_in(case: str, *, quick: bool) -> int:
-    """Return how many images a contender is given in a round."""
-    if case.startswith(COLD):
+    """Return how many images a contender is given in a round: a batch at least."""
+    if case.startswith(COLD) or case.partition(",")[0] in LARGE:
         return 1
     if quick:
         return 2
     return 8 if case == PREPARING else IMAGES
 
 
-def case_of(package: Package, engine: str, bucket: int) -> str:
+def case_of(network: Network, engine: str, bucket: int) -> str:
     """Name a case."""
-    return f"{package.card.name}, {engine}, batch {bucket}"
+    return f"{network.card.name}, {engine}, batch {bucket}"
 
 
-def _batch(
-    package: Package, load: Callable[[str], Classifier], engine: str, bucket: int, absent: dict[str, str]
-) -> dict[str, Callable[[], object]]:
+def _batch(network: Network, engine: str, bucket: int) -> dict[str, Callable[[], object]]:
     """Get ready whoever computes a batch of one size.
 
     Raises
@@ -122,15 +143,15 @@ def _batch(
     ModelError
         The engine is not here.
     """
-    classifier = load(engine)
-    shape = package.card.input
+    classifier = network.load(engine)
+    shape = network.card.input
     size = (bucket, shape.rows, shape.columns, shape.channels)
     batch = np.random.default_rng(1).standard_normal(size).astype(np.float32)
     found: dict[str, Callable[[], object]] = {OURS: lambda: classifier.probabilities(batch)}
     if engine == "keras":
         found |= _keras(classifier.network, batch)
-    elif bare := _bare_onnx(package, batch, absent):
-        found[BARE["onnx"]] = bare
+    else:
+        found |= _bare_onnx(network, batch)
     return found
 
 
@@ -150,20 +171,15 @@ def _keras(network: Any, batch: np.ndarray) -> dict[str, Callable[[], object]]:
     return found
 
 
-def _bare_onnx(package: Package, batch: np.ndarray, absent: dict[str, str]) -> Callable[[], object] | None:
-    """ONNX Runtime on the package's network and nothing else; None where either is not here."""
-    networks = sorted(package.weights.parent.glob("*.onnx"))
-    try:
-        import onnxruntime
-    except ModuleNotFoundError:
-        absent[BARE["onnx"]] = "onnxruntime is not installed"
-        return None
-    if not networks:
-        absent[BARE["onnx"]] = f"{package.card.identifier} holds no .onnx"
-        return None
-    session = onnxruntime.InferenceSession(networks[0], providers=["CPUExecutionProvider"])
-    (taken,) = session.get_inputs()
-    return lambda: session.run(None, {taken.name: batch})
+def _bare_onnx(network: Network, batch: np.ndarray) -> dict[str, Callable[[], object]]:
+    """ONNX Runtime on the same file and nothing else: with as many threads as our step has, and as it comes."""
+
+    def bare(threads: int) -> Callable[[], object]:
+        session = network.session(threads)
+        (taken,) = session.get_inputs()
+        return lambda: session.run(None, {taken.name: batch})
+
+    return {BARE["onnx"]: bare(1), ALL_CORES: bare(0)}
 
 
 def _cold(package: Package, engine: str, film: Path) -> dict[str, Callable[[], object]]:
@@ -172,10 +188,10 @@ def _cold(package: Package, engine: str, film: Path) -> dict[str, Callable[[], o
     return {OURS: lambda: run_process(command, check=True, capture_output=True)}
 
 
-def _goals(package: Package) -> tuple[Goal, ...]:
-    def step(bucket: int) -> Goal:
-        case, bare = case_of(package, "onnx", bucket), BARE["onnx"]
-        words = f"inference step ÷ bare ONNX Runtime, batch {bucket}"
+def _goals(networks: list[Network]) -> tuple[Goal, ...]:
+    def step(network: Network, bucket: int) -> Goal:
+        case, bare = case_of(network, "onnx", bucket), BARE["onnx"]
+        words = f"inference step ÷ bare ONNX Runtime, {network.card.name}, batch {bucket}"
         return Goal(words, "<=", STEP_GOAL, lambda seen: seen.ratio(case, OURS, bare, "ms"), "the onnx engine")
 
     return (
@@ -185,7 +201,7 @@ def _goals(package: Package) -> tuple[Goal, ...]:
             PREPARING_GOAL,
             lambda seen: seen.ratio(PREPARING, OURS, PYDICOM, "ms"),
         ),
-        *(step(bucket) for bucket in BUCKETS),
+        *(step(network, bucket) for network in networks for bucket in BUCKETS),
         Goal(
             "start of a process to its first result with onnx, ms",
             "<=",

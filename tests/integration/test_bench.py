@@ -2,9 +2,11 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from models.registry import Registry
 from tests.bench import inference, owed_work, pipeline, receive
 from tests.bench.peers import Orthanc, PynetdicomApp, Storescp
 from tests.bench.preparing import GUARDED, PREPARING, PYDICOM
@@ -38,16 +40,28 @@ def test_receive() -> None:
 
 
 def test_inference() -> None:
-    plan = inference.Plan(rounds=1, quick=True, only=("batch 1", "network input"))
-    report = inference.run(plan, lambda *_: None)
-    found = told(report, measure="ms")
+    """Of a shipped package and of a network as published: each engine bare, and each way that Keras offers."""
+    names = ("chest_xray_triage", "covid_pneumonia_mlp")
+    words = [f"{name}, {engine}, batch 8" for name in names for engine in ("keras", "onnx")]
+    plan = inference.Plan(rounds=1, quick=True, only=(*words, "network input"))
+    found = told(inference.run(plan, lambda *_: None), measure="ms")
     assert found.pop(PREPARING) == {OURS, GUARDED, PYDICOM}
-    assert found["chest_xray_triage, keras, batch 1"] == {
-        OURS,
-        inference.BARE["keras"],
-        inference.CALLED,
-        inference.PREDICT,
-    }
+    ways = {inference.BARE["keras"], inference.CALLED, inference.PREDICT, inference.LOOP}
+    for name in names:
+        assert found.pop(f"{name}, keras, batch 8") == {OURS, *ways}
+        assert found.pop(f"{name}, onnx, batch 8") == {OURS, inference.BARE["onnx"], inference.ALL_CORES}
+    assert not found
+
+
+def test_every_shipped_package_and_networks_as_published_are_computed() -> None:
+    def named(**how: Any) -> list[str]:
+        plan = inference.Plan(**how)
+        return [one.card.name for one in inference.networks_of(plan, Registry().find(plan.model))]
+
+    shipped = ["chest_xray_triage", "chest_ct_covid"]
+    assert named() == [*shipped, *inference.PUBLISHED]
+    assert named(quick=True) == [*shipped, *(name for name in inference.PUBLISHED if name not in inference.LARGE)]
+    assert named(model="chest_ct_covid") == ["chest_ct_covid"], "who names another one wants that alone"
 
 
 def test_queue(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,11 +5,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from models.engines.choice import choose
 from models.errors import ModelError, NotInstalledError, RecipeError
 from models.registry import Package
 from worker import bootstrap
@@ -18,6 +19,9 @@ from worker.commands.output import complain, err, say
 from worker.config import Settings, load_settings
 from worker.errors import FirstreadError, SettingsError
 from worker.logs import configure_logs
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="CPU threads.")]
@@ -54,6 +58,22 @@ def explained() -> Iterator[None]:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
         complain(f"{where}{error.strerror or error}".encode("utf-8", "backslashreplace").decode("utf-8"))
         raise typer.Exit(1) from None
+
+
+def load_classifier(package: Package, settings: Settings) -> "Classifier":
+    """Load a package on the engine, and in the precision, in which a worker computes it.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be loaded.
+    """
+    from models.classifier import Classifier
+
+    choice = choose(package, settings.engine, settings.precision)
+    if choice.refused:
+        complain(f"{package.identifier} is computed in float32: {choice.refused}")
+    return Classifier.load(package, engine=choice.engine, threads=settings.engine_threads)
 
 
 def bar(stack: ExitStack, what: str) -> Callable[[int, int], None]:

@@ -1,6 +1,7 @@
 """`firstread models convert`: a package's ONNX file; and the same where a package is made or added."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,19 +13,27 @@ from models.registry import Package
 from worker import bootstrap
 from worker.commands.model_common import Json, bar, explained, model_settings
 from worker.commands.output import complain, print_json, say, tell
+from worker.config import Settings
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
 
 
 def convert(
-    model: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or a package's folder.")], as_json: Json = False
+    model: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or a package's folder.")],
+    mixed_precision: Annotated[
+        bool, typer.Option("--mixed-precision", help="Compare float16 on this GPU instead, and allow it in the card.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Give a package its ONNX file, compared with Keras; where it has one, compare that again. Its weights stay."""
+    if mixed_precision:
+        _mixed_precision(model, as_json=as_json)
+        return
     with explained(), ExitStack() as stack:
         settings = model_settings()
         package = converted(find_package(bootstrap.model_registry(settings), model), stack)
-        choice = choose(package, settings.engine)
+        choice = choose(package, settings.engine, settings.precision)
     found = package.card.onnx
     assert found is not None  # noqa: S101 - it was made, or there was an error
     if as_json:
@@ -35,6 +44,28 @@ def convert(
     say(f"{package.identifier}: {package.onnx}, {found.exporter}, {found.runtime}")
     say(f"  within {found.difference:.2g} of Keras over {found.inputs} images, {bits} in batches of 1 to 32")
     say(f"  it runs on {choice.engine}: {choice.why}")
+
+
+def _mixed_precision(model: str, *, as_json: bool) -> None:
+    """Compare mixed precision with float32, and say what the card says now."""
+    from models.mixed_precision import allow_mixed_precision
+
+    with explained():
+        settings = model_settings()
+        package = allow_mixed_precision(find_package(bootstrap.model_registry(settings), model))
+        choice = choose(package, settings.engine, "mixed")
+    found = package.card.mixed_precision
+    assert found is not None  # noqa: S101 - it is allowed, or there was an error
+    if as_json:
+        named = {"model": package.card.name, "model_version": package.card.version, "path": str(package.path)}
+        print_json({**named, "mixed_precision": found.model_dump(mode="json"), "engine": choice.engine})
+        return
+    say(f"{package.identifier}: mixed precision is within {found.difference:.2g} of float32 over {found.inputs} images")
+    say(f"  {found.verified_with}")
+    if choice.refused:
+        complain(f"  it is not used: {choice.refused}")
+    elif settings.precision != "mixed":
+        say("  set FIRSTREAD_PRECISION=mixed to use it")
 
 
 def converted(package: Package, stack: ExitStack, reference: "Classifier | None" = None) -> Package:
@@ -71,15 +102,18 @@ def with_onnx(package: Package, reference: "Classifier | None" = None) -> Packag
         return package
 
 
-def engine_of(package: Package, wanted: str) -> Choice:
+def engine_of(package: Package, settings: Settings) -> Choice:
     """Say which engine a package runs on here, and why; `none`, and why not, where it cannot run."""
     try:
-        return choose(package, wanted)
+        choice = choose(package, settings.engine, settings.precision)
     except ModelError as error:
         return Choice("none", str(error))
+    if choice.refused:
+        return replace(choice, why=f"{choice.why}; in float32, because {choice.refused}")
+    return choice
 
 
-def engine_summary(package: Package, wanted: str) -> dict[str, Any]:
+def engine_summary(package: Package, settings: Settings) -> dict[str, Any]:
     """Return the same for JSON."""
-    choice = engine_of(package, wanted)
+    choice = engine_of(package, settings)
     return {"engine": choice.engine, "engine_because": choice.why}

@@ -12,7 +12,7 @@ import typer
 from models.folders import find_package
 from models.registry import Package
 from worker import bootstrap
-from worker.commands.model_common import Data, Json, Threads, bar, explained, model_settings
+from worker.commands.model_common import Data, Json, Threads, bar, explained, load_classifier, model_settings
 from worker.commands.model_results import json_text, need_target, printable, write_private
 from worker.commands.model_views import metrics_page, thresholds_table
 from worker.commands.output import complain, out, print_json, say
@@ -47,7 +47,6 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a model on labelled films: accuracy, AUROC, sensitivity, by source, with patient-level intervals."""
-    from models.classifier import Classifier
     from models.training.dataset import load_dataset
     from models.training.details import detail
     from models.training.evaluate import measure, score
@@ -69,7 +68,7 @@ def evaluate(
         card = package.card
         dataset = load_dataset(data, [label.name for label in card.labels])
         dataset, seen = _warned(package, dataset, chosen)
-        classifier = Classifier.load(package, engine=settings.engine, threads=settings.engine_threads)
+        classifier = load_classifier(package, settings)
         reader = stack.enter_context(FilmReader(settings, card.frame_policy, card.window))
         grey = GreyValues()
         scored = score(

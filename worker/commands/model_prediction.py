@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,10 +12,13 @@ from models.card import Card
 from models.folders import find_package
 from models.registry import Package
 from worker import bootstrap
-from worker.commands.model_common import Json, bar, explained, model_settings
+from worker.commands.model_common import Json, bar, explained, load_classifier, model_settings
 from worker.commands.model_results import json_text, need_target, printable, write_private
 from worker.commands.model_views import prediction_table
 from worker.commands.output import complain, counted, out, say
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier
 
 STANDARD_OUTPUT = Path("-")
 
@@ -90,7 +93,6 @@ def _need_one_form(*, as_record: bool, as_json: bool, csv_file: Path | None, jso
 
 def _predicted(paths: Sequence[Path], model: str | None, cards: dict[str, Card]) -> list[Record]:
     """Ask; `cards` then holds the card of every model that answered."""
-    from models.classifier import Classifier
     from worker.commands.model_files import FileOpener
 
     with ExitStack() as stack:
@@ -98,9 +100,9 @@ def _predicted(paths: Sequence[Path], model: str | None, cards: dict[str, Card])
         chosen = find_package(bootstrap.model_registry(settings), model) if model else None
         opener = stack.enter_context(FileOpener(settings, chosen))
 
-        def load(package: Package) -> Classifier:
+        def load(package: Package) -> "Classifier":
             cards[package.identifier] = package.card
-            return Classifier.load(package, engine=settings.engine, threads=settings.engine_threads)
+            return load_classifier(package, settings)
 
         files, unlisted = files_under(paths)
         return [*predict(files, opener.open, load, watch=bar(stack, "files")), *unlisted]

@@ -110,6 +110,9 @@ def card_page(card: Card, engine: Choice | None = None) -> Page:
     }
     if card.onnx:
         rows["ONNX file"] = f"SHA-256 {card.onnx.sha256}, within {card.onnx.difference:.2g} of Keras"
+    if card.mixed_precision:
+        mixed = card.mixed_precision
+        rows["mixed precision"] = f"within {mixed.difference:.2g} of float32, {mixed.verified_with}"
     if engine:
         rows["runs on"] = f"{engine.engine}: {engine.why}"
     if card.training:

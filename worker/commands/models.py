@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from models.engines.choice import can_run
+from models.engines.choice import MIXED, can_run
 from models.errors import ModelError
 from models.folders import find_package, package_folder
 from models.registry import Package, discard_staged, install_staged, stage_package
@@ -39,9 +39,9 @@ def list_models(as_json: Json = False) -> None:
     packages, broken = registry.scan()
     if as_json:
         failures = [{"path": str(item.path), "error": item.reason} for item in broken]
-        print_json([_summary(package) | engine_summary(package, settings.engine) for package in packages] + failures)
+        print_json([_summary(package) | engine_summary(package, settings) for package in packages] + failures)
         return
-    out.print(package_table(packages, lambda package: engine_of(package, settings.engine).engine), highlight=False)
+    out.print(package_table(packages, lambda package: engine_of(package, settings).engine), highlight=False)
     for item in broken:
         complain(f"broken: {item.reason}")
 
@@ -71,7 +71,7 @@ def show(
     if as_json:
         print_json(package.card.model_dump(mode="json"))
     else:
-        out.print(card_page(package.card, engine_of(package, settings.engine)), highlight=False)
+        out.print(card_page(package.card, engine_of(package, settings)), highlight=False)
 
 
 @app.command()
@@ -110,7 +110,7 @@ def _verified(package: Package) -> dict[str, Any]:
     result: dict[str, Any] = {"model": card.name, "model_version": card.version, "path": str(package.path)}
     engines: dict[str, float] = {}
     try:
-        for engine in [name for name in ("keras", "onnx") if can_run(package, name)] or ["auto"]:
+        for engine in [name for name in ("keras", MIXED, "onnx") if can_run(package, name)] or ["auto"]:
             classifier = Classifier.load(package, engine=engine)
             engines[classifier.engine] = classifier.warm_up().difference
     except ModelError as error:

@@ -92,6 +92,9 @@ class Settings(TlsRules, AuditSettings, LoginSettings):
     engine: Literal["auto", "keras", "onnx"] = Field(
         "auto", description="inference engine; auto: onnx on a CPU for packages verified with it, else keras"
     )
+    precision: Literal["float32", "mixed"] = Field(
+        "float32", description="mixed: Keras on a GPU multiplies in float16, where a package's card allows it"
+    )
     engine_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="threads of ONNX Runtime in each inference worker; TensorFlow has one a core"
     )

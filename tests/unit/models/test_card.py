@@ -158,3 +158,16 @@ def test_a_card_of_before_has_no_onnx_file_and_one_of_now_comes_back(tmp_path: P
 def test_an_onnx_file_of_other_weights_is_not_this_models() -> None:
     with pytest.raises(ValidationError, match="made of other weights"):
         card(onnx=ONNX, weights_sha256="f" * 64)
+
+
+MIXED = {
+    "weights_sha256": "a" * 64, "difference": 2e-4, "inputs": 36, "device": "gpu", "verified_with": "keras, a GPU",
+}  # fmt: skip
+
+
+def test_leave_for_mixed_precision_is_of_these_weights(tmp_path: Path) -> None:
+    assert card().mixed_precision is None
+    (tmp_path / "card.json").write_text(card(mixed_precision=MIXED).to_json())
+    assert load_card(tmp_path / "card.json").mixed_precision == card(mixed_precision=MIXED).mixed_precision
+    with pytest.raises(ValidationError, match="compared for other weights"):
+        card(mixed_precision=MIXED, weights_sha256="f" * 64)

@@ -113,3 +113,10 @@ def test_a_model_says_which_engine_it_runs_on_and_why(tmp_path: Path, monkeypatc
     wanted = list(check_models(settings(tmp_path, engine="onnx")))
     assert [finding.ok for finding in wanted] == [False] * len(without)
     assert "FIRSTREAD_ENGINE" in wanted[0].fix
+
+
+def test_a_model_that_may_not_be_computed_in_mixed_precision_says_why(tmp_path: Path) -> None:
+    found = list(check_models(settings(tmp_path, engine="keras", precision="mixed")))
+    assert all(finding.ok for finding in found), "float32 is the reference: slower, and never wrong"
+    assert all("FIRSTREAD_PRECISION asks for mixed: its card does not allow" in finding.found for finding in found)
+    assert not any("PRECISION" in finding.found for finding in check_models(settings(tmp_path, engine="keras")))

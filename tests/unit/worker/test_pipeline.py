@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from sqlmodel import select
 
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
 from tests.support.objects import film, spool_bytes, spool_object
+from tests.support.pipelines import bright, rows
 from worker.config import Peer
 from worker.database import AuditEvent, Delivery, Instance, Prediction, Report, Study, WorkItem, WorkState
 from worker.errors import PeerUnreachable, ReportRefused
@@ -48,12 +48,6 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return held
 
 
-def bright(level: int = 4000, **attributes: Any) -> pydicom.Dataset:
-    image = np.full((16, 16), level, np.uint16)
-    image[0, 0] = 4095
-    return film(image, **attributes)
-
-
 def through(pipeline: Pipeline, classifier: FakeClassifier) -> pydicom.Dataset:
     ds = bright()
     spool_object(pipeline.spool, ds)
@@ -72,11 +66,6 @@ def run(pipeline: Pipeline, classifier: FakeClassifier) -> None:
 def document(pipeline: Pipeline, ds: pydicom.Dataset) -> dict[str, Any]:
     with pipeline.database.read() as session:
         return study_document(session, str(ds.StudyInstanceUID))
-
-
-def rows(pipeline: Pipeline, table: Any) -> list[Any]:
-    with pipeline.database.read() as session:
-        return list(session.exec(select(table).order_by(table.id)).all())
 
 
 def test_a_scan_becomes_a_delivered_report(pipeline: Pipeline, classifier: FakeClassifier, sent: list[str]) -> None:

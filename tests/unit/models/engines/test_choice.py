@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from models.card import MixedPrecision
 from models.engines import choice
 from models.engines.choice import can_run, choose, gpus, missing
 from models.errors import ModelError
@@ -107,3 +108,55 @@ def test_without_a_device_nothing_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_what_is_missing_is_named() -> None:
     assert missing("numpy", "no_such_module_here", "json") == "no_such_module_here"
     assert missing("numpy") == ""
+
+
+MIXED_CARD = {"difference": 2e-4, "inputs": 36, "device": "gpu", "verified_with": "keras 3.15.1, some GPU"}
+
+
+@pytest.fixture
+def make_mixed(make_package: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Packages whose cards allow mixed precision, on a machine with a GPU."""
+    monkeypatch.setattr(choice, "sees_gpu", lambda: True)
+
+    def make(**changes: str) -> Package:
+        package = make_package()
+        found = MixedPrecision(weights_sha256=package.card.weights_sha256, **(MIXED_CARD | changes))
+        return Package(package.path, package.card.model_copy(update={"mixed_precision": found}))
+
+    return make
+
+
+def test_mixed_precision_is_for_who_asks_where_the_card_allows_it(make_mixed: Make) -> None:
+    package = make_mixed()
+    assert choose(package).engine == "keras"
+    assert choose(package, "keras", "float32").refused == ""
+    for wanted in ("auto", "keras"):
+        chosen = choose(package, wanted, "mixed")
+        assert (chosen.engine, chosen.refused) == ("keras-mixed", "")
+        assert "mixed precision within 0.0002 of float32" in chosen.why
+    assert choose(package, "keras-mixed").engine == "keras-mixed"
+    assert can_run(package, "keras-mixed")
+
+
+def test_else_it_is_float32_and_the_reason_is_given(
+    make_mixed: Make, make_package: Make, make_converted: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(package: Package, engine: str = "keras") -> str:
+        chosen = choose(package, "onnx" if engine == "onnx" else "keras", "mixed")
+        assert chosen.engine == engine
+        return chosen.refused
+
+    elsewhere = make_mixed(device="cpu")
+    assert "compared on no GPU" in refused(elsewhere)
+    assert not can_run(elsewhere, "keras-mixed")
+    allowed = Package(elsewhere.path, elsewhere.card.model_copy(
+        update={"mixed_precision": MixedPrecision(weights_sha256=elsewhere.card.weights_sha256, **MIXED_CARD)}
+    ))  # fmt: skip
+    assert refused(allowed, "keras-mixed") == ""
+    monkeypatch.setattr(choice, "sees_gpu", lambda: False)
+    assert refused(allowed) == "mixed precision is for a GPU, and there is none here"
+    with pytest.raises(ModelError, match="engine keras-mixed: mixed precision is for a GPU"):
+        choose(allowed, "keras-mixed")
+    without = make_package(version="2.0.0")
+    assert "`firstread models convert tiny@2.0.0 --mixed-precision`" in refused(without)
+    assert refused(make_converted(version="3.0.0"), "onnx") == "onnx computes in float32 alone"

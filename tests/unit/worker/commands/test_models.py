@@ -95,6 +95,40 @@ def test_convert_gives_an_installed_package_its_onnx_file(
     assert "the same bits in batches of 1 to 32" in again.stdout
 
 
+def test_convert_compares_mixed_precision_and_says_what_it_allows(added: Path) -> None:
+    card = json.loads((added / "card.json").read_text())
+    (added / "card.json").write_text(json.dumps(card | {"tolerance": 1e-6}))
+    refused = call("convert", added, "--mixed-precision")
+    assert refused.exit_code == 1
+    assert "so it stays in float32" in refused.stderr
+    (added / "card.json").write_text(json.dumps(card | {"tolerance": 0.02}))
+    assert call("add", added).exit_code == 0
+    told = call("convert", "our_own", "--mixed-precision")
+    assert told.exit_code == 0, told.output
+    assert "mixed precision is within" in told.stdout
+    assert "it is not used: onnx computes in float32 alone" in told.stderr
+    found = called("convert", "our_own", "--mixed-precision")
+    assert (found["model"], found["mixed_precision"]["device"]) == ("our_own", "cpu")
+    assert found["engine"] != "keras-mixed"
+    assert called("show", "our_own")["mixed_precision"] == found["mixed_precision"]
+    assert "of float32" in " ".join(call("show", "our_own").stdout.split())
+
+
+def test_where_mixed_precision_is_asked_for_and_not_allowed_float32_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FIRSTREAD_PRECISION", "mixed")
+    monkeypatch.setenv("FIRSTREAD_ENGINE", "keras")
+    [summary] = [item for item in called("list") if item["model"] == MODEL]
+    assert summary["engine"] == "keras"
+    assert "in float32, because its card does not allow mixed precision" in summary["engine_because"]
+    film = tmp_path / "film.png"
+    Image.fromarray(golden_image()).save(film)
+    told = call("predict", film, "--model", MODEL)
+    assert told.exit_code == 0, told.output
+    assert f"{MODEL}@{SHIPPED_VERSION} is computed in float32: its card does not allow" in told.stderr
+
+
 def test_add_refuses_a_package_whose_onnx_file_says_something_else(added: Path, tmp_path: Path) -> None:
     other = next((SHIPPED / "chest_ct_covid").glob("*/model.onnx"))
     shutil.copyfile(other, added / "model.onnx")

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,14 @@ from sqlmodel import col, select
 
 from tests.support.backups import accounted, work_off
 from tests.support.browser import served
-from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline
+from tests.support.fakes import MODEL, FakeClassifier, FakeReader
 from tests.support.objects import film, spool_object
+from tests.support.retention import LATER, PACS, arrive, instances, retention, uids
 from worker.commitment.message import Message, Reference
-from worker.config import Peer
 from worker.database import (
     AuditEvent,
     Delivery,
     DeliveryStatus,
-    Instance,
     Report,
     Study,
     WorkItem,
@@ -37,39 +35,9 @@ from worker.intake.spool import new_name
 from worker.operations import acknowledge, quarantine_list, quarantine_retry, reprocess, resend
 from worker.pipeline import Pipeline
 from worker.reporting import pacs
-from worker.retention.removal import Removal, Retention
 from worker.retention.rules import KEPT_BECAUSE
-from worker.retention.timetable import Timetable
 from worker.studies import study_detail
 from worker.worklist.app import create_app
-
-PACS = Peer.parse("PACS@192.0.2.1:104")
-LATER = timedelta(days=40)
-
-
-@pytest.fixture
-def pipeline(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    monkeypatch.setattr(pacs, "deliver", lambda *_, **__: pacs.Delivered(sop_class_uid="1.2", status=0, warning=None))
-    made = make_pipeline(database_url, tmp_path, destinations=[PACS])
-    yield made
-    made.database.dispose()
-
-
-def retention(pipeline: Pipeline, *, days: int = 30, floor: int = 0, later: timedelta = LATER) -> Retention:
-    return Retention(
-        pipeline.database, pipeline.spool, pipeline.previews_dir, pipeline.record,
-        days=days, floor_bytes=floor, clock=lambda: utc_now() + later,
-    )  # fmt: skip
-
-
-def uids(removals: Iterator[Removal]) -> list[str]:
-    return [one.study_instance_uid for one in removals]
-
-
-def arrive(pipeline: Pipeline, **attributes: Any) -> pydicom.Dataset:
-    ds = film(**attributes)
-    spool_object(pipeline.spool, ds)
-    return ds
 
 
 def unreadable(pipeline: Pipeline) -> pydicom.Dataset:
@@ -90,11 +58,6 @@ def ask_about(pipeline: Pipeline, *sop_instance_uids: str) -> None:
     with pipeline.spool.receive_commitment() as incoming:
         incoming.write(Message("request", "2.25.7", references, "STRANGER", "FIRSTREAD").to_json())
         incoming.commit()
-
-
-def instances(pipeline: Pipeline) -> list[Instance]:
-    with pipeline.database.read() as session:
-        return list(session.exec(select(Instance).order_by(col(Instance.id))))
 
 
 def test_old_and_finished_studies_lose_their_bytes_and_keep_their_rows(
@@ -391,31 +354,6 @@ def test_what_came_while_it_was_listed_is_asked_about_again(
     assert len(list(pipeline.spool.filed())) == 2
 
 
-def test_it_runs_by_itself_once_a_day_and_when_space_is_short(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [1000.0]
-    monkeypatch.setattr("worker.retention.timetable.time.monotonic", lambda: now[0])
-    rule = retention(pipeline)
-    timetable = Timetable(rule)
-    arrive(pipeline)
-    work_off(pipeline)
-    timetable.turn()
-    assert list(pipeline.spool.filed()) == []
-    arrive(pipeline)
-    work_off(pipeline)
-    timetable.turn()
-    assert len(list(pipeline.spool.filed())) == 1
-    now[0] += 86_400
-    timetable.turn()
-    assert list(pipeline.spool.filed()) == []
-    arrive(pipeline)
-    work_off(pipeline)
-    rule.floor_bytes = 1 << 60
-    timetable.turn()
-    assert list(pipeline.spool.filed()) == []
-
-
 def test_what_the_disk_will_not_let_go_holds_up_no_other_study(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -434,34 +372,3 @@ def test_what_the_disk_will_not_let_go_holds_up_no_other_study(
         assert uids(retention(pipeline).run()) == [other.StudyInstanceUID]
         assert list(pipeline.spool.filed()) == [name]
     assert uids(retention(pipeline).run()) == [stuck.StudyInstanceUID]
-
-
-def away() -> bool:
-    raise OSError("the disk is gone")
-
-
-def test_a_run_that_an_error_ended_is_begun_again_at_the_next_turn(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rule = retention(pipeline)
-    timetable = Timetable(rule)
-    with monkeypatch.context() as patch:
-        patch.setattr(rule, "is_short", away)
-        with pytest.raises(OSError, match="gone"):
-            timetable.turn()
-    arrive(pipeline)
-    work_off(pipeline)
-    timetable.turn()
-    assert list(pipeline.spool.filed()) == []
-
-
-def test_what_was_begun_is_finished_though_retention_is_off_by_now(pipeline: Pipeline) -> None:
-    arrive(pipeline)
-    work_off(pipeline)
-    with pipeline.database.write() as session:
-        (instance,) = session.exec(select(Instance)).all()
-        instance.removal_began_at = utc_now()
-        session.add(instance)
-    Timetable(retention(pipeline, days=0)).turn()
-    assert list(pipeline.spool.filed()) == []
-    assert instances(pipeline)[0].bytes_removed_at is not None

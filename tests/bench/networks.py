@@ -1,0 +1,84 @@
+"""What `bench inference` computes: shipped packages, and networks as published, their weights drawn at random.
+
+What a network costs depends on its layers alone, so the weights of those that are not shipped need no training.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from models.backend import load_backend
+from models.card import Card
+from models.classifier import Classifier
+from models.engines.export import export
+from models.engines.keras import KerasEngine
+from models.engines.onnx import OnnxEngine, load_runtime, open_session
+from models.registry import Package
+from models.template import card_template
+from models.training.recipes import TRAINING_RECIPES
+
+UNKNOWN = "0" * 64
+
+
+class Network:
+    """A network with its card; all of it is made when it is first asked for, once.
+
+    Parameters
+    ----------
+    load
+        Gives the classifier on `keras` or `onnx`; raises a `ModelError` where that cannot be had.
+    onnx
+        Gives the bytes of the ONNX file; likewise.
+    """
+
+    def __init__(self, card: Card, load: Callable[[str], Classifier], onnx: Callable[[], bytes]) -> None:
+        self.card = card
+        self.load = cache(load)
+        self.session = cache(self._session)
+        self._onnx = onnx
+
+    def _session(self, threads: int) -> Any:
+        """Make an ONNX Runtime session of the file and of nothing of ours; `threads` 0: one a core, as it comes.
+
+        Raises
+        ------
+        ModelError
+            If ONNX Runtime is not installed, or there is no file.
+        """
+        runtime = load_runtime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        return runtime.InferenceSession(self._onnx(), options, providers=["CPUExecutionProvider"])
+
+
+def packaged(package: Package) -> Network:
+    """Take a package as it is served."""
+    return Network(package.card, lambda engine: Classifier.load(package, engine=engine), package.onnx.read_bytes)
+
+
+def published(recipe: str) -> Network:
+    """Take a network as published."""
+    plan = TRAINING_RECIPES[recipe]
+    values = json.loads(card_template(recipe)) | {
+        "name": recipe, "temperature": 1.3, "weights_sha256": UNKNOWN, "golden_sha256": UNKNOWN
+    }  # fmt: skip
+    package = Package(Path(tempfile.gettempdir()) / recipe, Card.model_validate(values))
+
+    @cache
+    def built() -> Any:
+        load_backend()[0].utils.set_random_seed(2)
+        return plan.build(plan.input.rows, plan.input.columns, plan.input.channels, plan.units, None)
+
+    @cache
+    def content() -> bytes:
+        return export(built())
+
+    def load(engine: str) -> Classifier:
+        if engine == "keras":
+            return Classifier(package, KerasEngine(built()))
+        return Classifier(package, OnnxEngine(open_session(content(), package, threads=1)))
+
+    return Network(package.card, load, content)

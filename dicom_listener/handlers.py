@@ -111,9 +111,13 @@ class Store:
 
     def write(self, fragment: memoryview) -> None:
         """Write the fragment to the spool, or let it go when the object is refused."""
-        with self._guarded():
-            if self._reception is not None:
-                self._reception.write(fragment)
+        if self._reception is None:
+            return
+        try:
+            self._reception.write(fragment)
+        except Exception:
+            with self._guarded():  # here alone: a fragment is written too often for a context of its own
+                raise
 
     def finish(self) -> Answer:
         """Make the object durable and say so, or say why not."""

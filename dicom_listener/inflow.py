@@ -6,7 +6,6 @@ import socket
 import ssl
 import struct
 import time
-from typing import NamedTuple
 
 MAX_PDU_LENGTH = 131072
 """What we offer as maximum length (PS3.8 D.1), bytes."""
@@ -15,15 +14,9 @@ PACE_BYTES = 4096
 
 HEAD = struct.Struct(">BBL")
 """PDU type, reserved, length of what follows (PS3.8 9.3.1)."""
+_HEAD_BYTES = HEAD.size
 _AHEAD = 2 * (HEAD.size + MAX_PDU_LENGTH)
 """Two of the longest PDUs that we offer to take: a sender that uses all of it is read without a byte being moved."""
-
-
-class Head(NamedTuple):
-    """The head of a PDU: its type, and the length of what follows it, bytes."""
-
-    kind: int
-    length: int
 
 
 class Pace:
@@ -84,24 +77,24 @@ class Inflow:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
 
-    def head(self) -> Head | None:
-        """Return the head of the next PDU; None where less than that is there."""
-        if self._end - self._start < HEAD.size:
+    def head(self) -> tuple[int, int] | None:
+        """Return the type of the next PDU and the length of what follows its head, bytes; None where less is there."""
+        if self._end - self._start < _HEAD_BYTES:
             return None
         kind, _, length = HEAD.unpack_from(self._view, self._start)
-        return Head(kind, length)
+        return kind, length
 
     def ready(self) -> bool:
         """Say whether the next PDU is here, all of it."""
         head = self.head()
-        return head is not None and self._end - self._start >= HEAD.size + head.length
+        return head is not None and self._end - self._start >= _HEAD_BYTES + head[1]
 
     def body(self, length: int) -> memoryview | None:
         """Return what follows the head of the next PDU, valid until the next call; None where not all of it is there.
 
         Room is made for it then: in the buffer, or in a longer one.
         """
-        begins = self._start + HEAD.size
+        begins = self._start + _HEAD_BYTES
         ends = begins + length
         if ends <= self._end:
             return self._view[begins:ends]
@@ -111,10 +104,10 @@ class Inflow:
 
     def drop(self, length: int) -> None:
         """Let the next PDU go, its head and the `length` bytes that follow."""
-        self._start += HEAD.size + length
-        self.begun_at = None
+        self._start += _HEAD_BYTES + length
         if self._start == self._end:
             self._start = self._end = 0
+            self.begun_at = None
         else:
             self.begun_at = time.monotonic()
 

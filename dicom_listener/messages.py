@@ -34,6 +34,7 @@ NAMES_INSTANCE = frozenset((C_STORE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RQ))
 """Requests about one SOP Instance, which their response names again."""
 
 _PDV = struct.Struct(">LBB")
+_PDV_BYTES = _PDV.size
 
 
 class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no types
@@ -64,15 +65,16 @@ class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         ProtocolError
             What comes is no sequence of well-formed messages.
         """
-        while pdv_list:
-            if len(pdv_list) < _PDV.size:
+        position, size = 0, len(pdv_list)
+        while position < size:
+            if size - position < _PDV_BYTES:
                 raise ProtocolError("a P-DATA-TF PDU ends inside a PDV")
-            length, context_id, control = _PDV.unpack_from(pdv_list)
-            end = length + 4
-            if length < 2 or end > len(pdv_list):
+            length, context_id, control = _PDV.unpack_from(pdv_list, position)
+            begins = position + _PDV_BYTES
+            position += length + 4
+            if length < 2 or position > size:
                 raise ProtocolError(f"a PDV of {length} bytes does not fit its PDU")
-            self._take(context_id, control, pdv_list[_PDV.size : end])
-            pdv_list = pdv_list[end:]
+            self._take(context_id, control, pdv_list[begins:position])
 
     def abandon(self) -> None:
         """Let go of what is half received."""

@@ -16,7 +16,7 @@ TRAPS = (
             guard(
                 "fsync of the file before it has its name",
                 "worker/intake/spool.py",
-                "        os.fsync(self.file.fileno())\n",
+                "        os.fsync(self._descriptor)\n",
                 "",
                 f"{DURABLE}::test_the_system_calls_are_in_the_order_that_durability_needs",
                 f"{SPOOL}::test_the_bytes_are_durable_before_the_name_and_the_name_before_commit_returns",

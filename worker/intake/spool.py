@@ -10,13 +10,12 @@ is a DICOM file (PS3.10) with the data set byte for byte as it was sent. Files a
 import contextlib
 import os
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from worker.files import begin_write_out, make_private, sync_directory
 
@@ -33,8 +32,12 @@ _NAME = re.compile(r"\d{8}T\d{6}\.\d{9}-[0-9a-f]{16}")
 def new_name() -> str:
     """Return a name that sorts by arrival and cannot collide: `20261121T073000.123456789-1a2b3c4d5e6f7a8b`."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
-    return f"{moment}.{nanoseconds:09d}-{secrets.token_hex(8)}"
+    return f"{_moment(seconds)}.{nanoseconds:09d}-{os.urandom(8).hex()}"
+
+
+@lru_cache(maxsize=4)
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
 
 
 def received_at(name: str) -> datetime:
@@ -44,15 +47,22 @@ def received_at(name: str) -> datetime:
 
 
 class Incoming:
-    """One object on its way in: write, then `commit` (durable) or leave (the partial file is removed)."""
+    """One object on its way in: write, then `commit` (durable) or leave (the partial file is removed).
+
+    Parameters
+    ----------
+    directory
+        Where it lies, from the beginning.
+    suffix
+        That of its name once it is committed.
+    """
 
     def __init__(self, directory: Path, suffix: str = DCM) -> None:
         self.name = new_name()
         self._directory = directory
+        self._path = f"{directory}/{self.name}"  # text, here and below: a Path costs as much as the system call
         self._suffix = suffix
-        self._part = directory / f"{self.name}{PART}"
-        descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self.file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        self._descriptor = os.open(self._path + PART, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._written = self._sent_out = 0
         self._committed = False
 
@@ -64,29 +74,32 @@ class Incoming:
 
     def close(self) -> None:
         """Let the file go; what was not committed is removed."""
-        with contextlib.suppress(OSError):  # committed bytes are on the disk already, others are not wanted
-            self.file.close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):  # committed bytes are on the disk already, others are not wanted
+                os.close(descriptor)
         if not self._committed:
-            self._part.unlink(missing_ok=True)
+            Path(self._path + PART).unlink(missing_ok=True)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of `data`; OSError (no space, not writable) goes to the caller, who answers A700."""
-        view = memoryview(data)
-        self._written += len(view)
-        while view:
-            view = view[self.file.write(view) :]
+        size = len(data)
+        written = os.write(self._descriptor, data)
+        while written < size:
+            written += os.write(self._descriptor, memoryview(data)[written:])
+        self._written += size
         if self._written - self._sent_out >= WRITE_OUT_BYTES:
-            begin_write_out(self.file.fileno(), self._sent_out, self._written - self._sent_out)
+            begin_write_out(self._descriptor, self._sent_out, self._written - self._sent_out)
             self._sent_out = self._written
 
     def commit(self) -> Path:
         """Make the bytes, then the name durable; return the path. Only after this may success be answered."""
-        os.fsync(self.file.fileno())
-        final = self._directory / f"{self.name}{self._suffix}"
-        self._part.rename(final)
+        os.fsync(self._descriptor)
+        final = self._path + self._suffix
+        os.rename(self._path + PART, final)  # noqa: PTH104 - once an object
         self._committed = True
         sync_directory(self._directory)
-        return final
+        return Path(final)
 
 
 class Spool:
@@ -109,7 +122,8 @@ class Spool:
 
     def free_bytes(self) -> int:
         """Return the free space of the file system, bytes."""
-        return shutil.disk_usage(self.directory).free
+        system = os.statvfs(self.directory)
+        return system.f_bavail * system.f_frsize
 
     def has_room(self, size: int = 0) -> bool:
         """Say whether `size` bytes would leave the free-space floor untouched."""

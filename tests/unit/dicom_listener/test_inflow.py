@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_listener.inflow import HEAD, MAX_PDU_LENGTH, PACE_BYTES, Head, Inflow, Pace
+from dicom_listener.inflow import HEAD, MAX_PDU_LENGTH, PACE_BYTES, Inflow, Pace
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ def taken(inflow: Inflow) -> list[bytes]:
     found = []
     while True:
         head = inflow.head()
-        body = None if head is None else inflow.body(head.length)
+        body = None if head is None else inflow.body(head[1])
         if head is not None and body is not None:
             found.append(bytes(body))
-            inflow.drop(head.length)
+            inflow.drop(head[1])
         elif not inflow.fill():
             return found
 
@@ -59,7 +59,7 @@ def test_nothing_is_waited_for(ends: tuple[socket.socket, socket.socket]) -> Non
     theirs.sendall(pdu(b"12345678")[:8])
     assert inflow.fill() == 8
     assert inflow.begun_at is not None
-    assert inflow.head() == Head(4, 8)
+    assert inflow.head() == (4, 8)
     assert not inflow.ready()
     assert inflow.body(8) is None
     theirs.close()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from dicom_listener.commitment import Commitment
 from dicom_listener.dimse_status import ACCEPTED, BAD_INSTANCE_UID, NO_DATA_SET, NO_STORAGE_CLASS, UNEXPECTED, Answer
@@ -81,6 +81,7 @@ class Handlers:
     def __init__(self, spool: Spool, *, max_object_bytes: int) -> None:
         self.spool = spool
         self.max_object_bytes = max_object_bytes
+        self._log = log.bind()  # once for all objects: to put a logger together takes longer than to log
 
     def echo(self) -> Operation:
         """Answer a C-ECHO."""
@@ -88,7 +89,7 @@ class Handlers:
 
     def store(self, request: Request) -> Operation:
         """Begin a C-STORE; never raises."""
-        return Store(self.spool, request, max_object_bytes=self.max_object_bytes)
+        return Store(self.spool, request, max_object_bytes=self.max_object_bytes, log=self._log)
 
     def commitment(self, kind: Kind, request: Request, type_id: int) -> Operation:
         """Begin an N-ACTION (a request to commit) or an N-EVENT-REPORT (the result of ours); never raises."""
@@ -98,7 +99,8 @@ class Handlers:
 class Store:
     """One C-STORE from its command set to its answer; whatever happens inside becomes a status and a log line."""
 
-    def __init__(self, spool: Spool, request: Request, *, max_object_bytes: int) -> None:
+    def __init__(self, spool: Spool, request: Request, *, max_object_bytes: int, log: Any) -> None:
+        self._log = log
         self._request = request
         self._started = time.perf_counter()
         self._reception: Reception | None = None
@@ -137,7 +139,7 @@ class Store:
             "ms": round(1000 * self._seconds, 1),
         }
         if answer is ACCEPTED and self._reception is not None:
-            log.info("object_stored", **facts, spool_name=self._reception.name)
+            self._log.info("object_stored", **facts, spool_name=self._reception.name)
         else:
             status = f"{answer.status:04X}"
             log.warning("object_refused", **facts, status=status, why=answer.comment, fix=answer.fix)

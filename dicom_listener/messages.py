@@ -83,7 +83,7 @@ class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no
             operation.abandon()
 
     def _take(self, context_id: int, control: int, fragment: memoryview) -> None:
-        if self.busy and context_id != self._context_id:
+        if context_id != self._context_id and self.busy:
             raise ProtocolError("fragments of two presentation contexts are mixed in one message")
         self._context_id = context_id
         if control & IS_COMMAND:

@@ -23,8 +23,8 @@ log = get_logger(__name__)
 class Operation(Protocol):
     """A request under way: its data set, if any, is written fragment by fragment, then it is finished, then told of."""
 
-    def write(self, fragment: memoryview) -> None:
-        """Take the next fragment of the data set."""
+    def write(self, *fragments: memoryview) -> None:
+        """Take the next fragments of the data set; they are looked at no more afterwards."""
 
     def finish(self) -> Answer | None:
         """Return what to answer; None: nothing."""
@@ -42,8 +42,8 @@ class Drain:
     def __init__(self, answer: Answer | None) -> None:
         self._answer = answer
 
-    def write(self, fragment: memoryview) -> None:
-        """Let the fragment go."""
+    def write(self, *fragments: memoryview) -> None:
+        """Let the fragments go."""
 
     def finish(self) -> Answer | None:
         """Return the answer that was decided at the start."""
@@ -111,14 +111,14 @@ class Store:
             head = b"" if refusal else _head(request)
             self._reception = Reception(spool, head, max_object_bytes=max_object_bytes, refusal=refusal)
 
-    def write(self, fragment: memoryview) -> None:
-        """Write the fragment to the spool, or let it go when the object is refused."""
+    def write(self, *fragments: memoryview) -> None:
+        """Write the fragments to the spool, or let them go when the object is refused."""
         if self._reception is None:
             return
         try:
-            self._reception.write(fragment)
+            self._reception.write(*fragments)
         except Exception:
-            with self._guarded():  # here alone: a fragment is written too often for a context of its own
+            with self._guarded():  # here alone: this is done too often for a context each time
                 raise
 
     def finish(self) -> Answer:

@@ -15,8 +15,9 @@ PACE_BYTES = 4096
 HEAD = struct.Struct(">BBL")
 """PDU type, reserved, length of what follows (PS3.8 9.3.1)."""
 _HEAD_BYTES = HEAD.size
-_AHEAD = 2 * (HEAD.size + MAX_PDU_LENGTH)
-"""Two of the longest PDUs that we offer to take: a sender that uses all of it is read without a byte being moved."""
+AHEAD = 4 * (HEAD.size + MAX_PDU_LENGTH)
+"""Four of the longest PDUs that we offer to take, bytes: a sender that uses all of it is read without a byte being
+moved, and what is written at once is long enough for the file system to take in large pieces."""
 
 
 class Pace:
@@ -73,9 +74,11 @@ class Inflow:
         self.pace = Pace()
         self.begun_at: float | None = None
         self._connection = connection
-        self._buffer = mmap.mmap(-1, _AHEAD)
+        self._buffer = mmap.mmap(-1, AHEAD)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
+        self._wanted = _HEAD_BYTES
+        """How much of the next PDU there has to be room for, bytes."""
 
     def head(self) -> tuple[int, int] | None:
         """Return the type of the next PDU and the length of what follows its head, bytes; None where less is there."""
@@ -90,16 +93,15 @@ class Inflow:
         return head is not None and self._end - self._start >= _HEAD_BYTES + head[1]
 
     def body(self, length: int) -> memoryview | None:
-        """Return what follows the head of the next PDU, valid until the next call; None where not all of it is there.
+        """Return what follows the head of the next PDU, valid until the next `fill`; None where not all is there.
 
-        Room is made for it then: in the buffer, or in a longer one.
+        The next `fill` makes room for it then: in the buffer, or in a longer one.
         """
         begins = self._start + _HEAD_BYTES
         ends = begins + length
         if ends <= self._end:
             return self._view[begins:ends]
-        if ends > len(self._view):
-            self._make_room(HEAD.size + length)
+        self._wanted = _HEAD_BYTES + length
         return None
 
     def drop(self, length: int) -> None:
@@ -121,8 +123,9 @@ class Inflow:
         OSError
             The connection is broken.
         """
-        if self._end == len(self._view):  # part of a head stands at the very end: without room, nothing is read
-            self._make_room(HEAD.size)
+        if self._start + self._wanted > len(self._view):
+            self._make_room(self._wanted)
+        self._wanted = _HEAD_BYTES
         room = self._view[self._end :]
         if isinstance(self._connection, ssl.SSLSocket):
             count = self._decrypt(self._connection, room)

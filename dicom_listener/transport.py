@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pynetdicom.association import Association
@@ -166,6 +167,7 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
             while not event:
                 event = self._next_pdu()
                 if event is None:
+                    self._work(self.assoc.dimse.settle)
                     count = self._inflow.fill()
                     if count is None:
                         self._hurry()
@@ -215,15 +217,19 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
 
     def _act(self, kind: int, body: memoryview) -> str:
         if kind == P_DATA_TF:
-            self._inflow.pace.work_begins()
-            self.assoc.dimse.receive(body)
-            self._inflow.pace.work_ends()
+            self._work(self.assoc.dimse.receive, body)
             return ""
         if kind == A_ASSOCIATE_RQ:
             check_associate_request(body)
         if kind == A_ABORT_PDU:  # an abort is an abort, whatever it gives as its source and reason
             return self._decode(_ABORT)
         return self._decode(HEAD.pack(kind, 0, len(body)) + body)
+
+    def _work(self, call: Callable[..., None], *arguments: memoryview) -> None:
+        """Do what it is us whom the peer waits for."""
+        self._inflow.pace.work_begins()
+        call(*arguments)
+        self._inflow.pace.work_ends()
 
     def _decode(self, encoded: bytes) -> str:
         try:

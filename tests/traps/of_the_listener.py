@@ -39,8 +39,8 @@ TRAPS = (
             guard(
                 "a failed write is A700 and its partial file goes",
                 "dicom_listener/reception.py",
-                "            self._incoming.write(fragment)\n        except OSError as error:\n",
-                "            self._incoming.write(fragment)\n        except ZeroDivisionError as error:\n",
+                "            self._incoming.write(*fragments)\n        except OSError as error:\n",
+                "            self._incoming.write(*fragments)\n        except ZeroDivisionError as error:\n",
                 f"{DURABLE}::test_a_full_disk_is_a700_and_heals",
             ),
             guard(

@@ -81,13 +81,12 @@ class Incoming:
         if not self._committed:
             Path(self._path + PART).unlink(missing_ok=True)
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all of `data`; OSError (no space, not writable) goes to the caller, who answers A700."""
-        size = len(data)
-        written = os.write(self._descriptor, data)
-        while written < size:
-            written += os.write(self._descriptor, memoryview(data)[written:])
-        self._written += size
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Write all of the pieces; OSError (no space, not writable) goes to the caller, who answers A700."""
+        left = sum(map(len, pieces))
+        self._written += left
+        while left := left - (written := os.writev(self._descriptor, pieces)):
+            pieces = _rest(pieces, written)
         if self._written - self._sent_out >= WRITE_OUT_BYTES:
             begin_write_out(self._descriptor, self._sent_out, self._written - self._sent_out)
             self._sent_out = self._written
@@ -100,6 +99,15 @@ class Incoming:
         self._committed = True
         sync_directory(self._directory)
         return Path(final)
+
+
+def _rest(pieces: tuple[bytes | memoryview, ...], written: int) -> tuple[bytes | memoryview, ...]:
+    """Return what a short write has left."""
+    for number, piece in enumerate(pieces):
+        if written < len(piece):
+            return (memoryview(piece)[written:], *pieces[number + 1 :])
+        written -= len(piece)
+    return ()
 
 
 class Spool:

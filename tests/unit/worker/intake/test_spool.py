@@ -95,8 +95,8 @@ def test_close_may_be_called_twice(spool: Spool) -> None:
 def test_a_short_write_is_continued(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     incoming = spool.receive()
     real = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, memoryview(data)[:3]))
-    incoming.write(b"0123456789")
+    monkeypatch.setattr(os, "writev", lambda descriptor, pieces: real(descriptor, b"".join(pieces)[:3]))
+    incoming.write(b"01", b"", b"23456", b"789")
     assert incoming.commit().read_bytes() == b"0123456789"
     incoming.close()
 

@@ -55,14 +55,17 @@ class Incoming:
         Where it lies, from the beginning.
     suffix
         That of its name once it is committed.
+    part
+        That of its name until then.
     """
 
-    def __init__(self, directory: Path, suffix: str = DCM) -> None:
+    def __init__(self, directory: Path, suffix: str = DCM, part: str = PART) -> None:
         self.name = new_name()
         self._directory = directory
+        self._part = part
         self._path = f"{directory}/{self.name}"  # text, here and below: a Path costs as much as the system call
         self._suffix = suffix
-        self._descriptor = os.open(self._path + PART, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(self._path + part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._written = self._sent_out = 0
         self._committed = False
 
@@ -79,7 +82,7 @@ class Incoming:
             with contextlib.suppress(OSError):  # committed bytes are on the disk already, others are not wanted
                 os.close(descriptor)
         if not self._committed:
-            Path(self._path + PART).unlink(missing_ok=True)
+            Path(self._path + self._part).unlink(missing_ok=True)
 
     def write(self, *pieces: bytes | memoryview) -> None:
         """Write all of the pieces; OSError (no space, not writable) goes to the caller, who answers A700."""
@@ -95,7 +98,7 @@ class Incoming:
         """Make the bytes, then the name durable; return the path. Only after this may success be answered."""
         os.fsync(self._descriptor)
         final = self._path + self._suffix
-        os.rename(self._path + PART, final)  # noqa: PTH104 - once an object
+        os.rename(self._path + self._part, final)  # noqa: PTH104 - once an object
         self._committed = True
         sync_directory(self._directory)
         return Path(final)
@@ -111,10 +114,21 @@ def _rest(pieces: tuple[bytes | memoryview, ...], written: int) -> tuple[bytes |
 
 
 class Spool:
-    """The spool directory, seen from the listener (it writes) and from intake (it reads and files away)."""
+    """The spool directory, seen from the listener (it writes) and from intake (it reads and files away).
 
-    def __init__(self, directory: Path, *, min_free_bytes: int = 0) -> None:
+    Parameters
+    ----------
+    directory
+        Where it is; made where it is missing.
+    min_free_bytes
+        The free-space floor.
+    writer
+        What tells the partial files of this process from those of others that write here; empty: nothing does.
+    """
+
+    def __init__(self, directory: Path, *, min_free_bytes: int = 0, writer: str = "") -> None:
         self.directory = directory
+        self._part = f".{writer}{PART}" if writer else PART
         self.min_free_bytes = min_free_bytes
         self.incoming_dir = make_private(directory / "incoming")
         self.stored_dir = make_private(directory / "stored")
@@ -122,11 +136,11 @@ class Spool:
 
     def receive(self) -> Incoming:
         """Open a new object."""
-        return Incoming(self.incoming_dir)
+        return Incoming(self.incoming_dir, DCM, self._part)
 
     def receive_commitment(self) -> Incoming:
         """Open a new message of storage commitment, JSON."""
-        return Incoming(self.commitments_dir, JSON)
+        return Incoming(self.commitments_dir, JSON, self._part)
 
     def free_bytes(self) -> int:
         """Return the free space of the file system, bytes."""
@@ -150,10 +164,16 @@ class Spool:
         found = [path for path in self.incoming_dir.iterdir() if path.suffix != PART]
         return sorted(path for path in found if path.suffix != DCM or not _NAME.fullmatch(path.stem))
 
-    def sweep_partials(self) -> int:
-        """Remove partial files that a crash left; to be called before the listener accepts. Returns how many."""
+    def sweep_partials(self, writer: str = "") -> int:
+        """Remove partial files that a crash left; to be called before the listener accepts. Returns how many.
+
+        Parameters
+        ----------
+        writer
+            Whose; it has ended. Empty: everybody's.
+        """
         found = (*self.incoming_dir.iterdir(), *self.commitments_dir.iterdir())
-        partials = [path for path in found if path.suffix == PART]
+        partials = [path for path in found if path.name.endswith(f".{writer}{PART}" if writer else PART)]
         for path in partials:
             path.unlink(missing_ok=True)
         return len(partials)

@@ -134,6 +134,19 @@ def test_partials_of_a_crash_are_swept_and_arrivals_stay(spool: Spool) -> None:
     assert spool.sweep_partials() == 0
 
 
+def test_partials_of_one_writer_are_swept_alone(tmp_path: Path) -> None:
+    dead, alive = (Spool(tmp_path / "spool", writer=name) for name in ("acceptor1", "acceptor11"))
+    left, message, arriving = dead.receive(), dead.receive_commitment(), alive.receive()
+    assert alive.sweep_partials("acceptor1") == 2
+    arriving.write(b"all of it")
+    assert alive.arrivals() == [] == alive.strangers()
+    assert arriving.commit().read_bytes() == b"all of it"
+    assert len(alive.arrivals()) == 1
+    for one in (left, message, arriving):
+        one.close()
+    assert alive.sweep_partials() == 0
+
+
 def test_an_object_is_filed_by_its_day_and_found_before_and_after(spool: Spool) -> None:
     arrival = store(spool)
     name = arrival.stem

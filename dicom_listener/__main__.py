@@ -3,34 +3,35 @@
 import argparse
 import fcntl
 import json
-import logging
 import os
-import signal
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
-import pydicom.config
-
+from dicom_listener.acceptors import Acceptors, processes
 from dicom_listener.intake_process import IntakeProcess
 from dicom_listener.server import Listener
-from dicom_listener.tls import ServerTls
+from dicom_listener.serving import (
+    DRAIN_SECONDS,
+    Signals,
+    listener_of,
+    prepare_process,
+    serve_until_told,
+    spool_of,
+    tls_of,
+)
+from dicom_listener.sockets import bind
 from worker.config import Peer, Settings, load_settings, unknown_names
 from worker.errors import SettingsError, StartError
 from worker.files import make_private
-from worker.intake import bell
 from worker.intake.spool import Spool
 from worker.logs import configure_logs, get_logger, tell_withheld
-from worker.metrics import serve, spool_free_bytes
+from worker.metrics import serve, shared_dir
 from worker.supervision.processes import Terminal
 
 log = get_logger(__name__)
-
-DRAIN_SECONDS = 25.0
-"""How long running transfers may take after SIGTERM; container platforms kill after 30 s."""
-GAUGE_SECONDS = 5.0
 
 
 def main(settings: Settings, *, with_intake: bool = True) -> int:
@@ -51,12 +52,7 @@ def main(settings: Settings, *, with_intake: bool = True) -> int:
         Exit code: 0 stopped as asked, 1 could not start, 2 a setting is wrong.
     """
     terminal = Terminal()
-    signals = _collected_signals()
-    os.umask(0o077)
-    # What peers send in place of a UID is judged by us. pydicom would warn of each, pynetdicom log it, with the words
-    # that came, and the interpreter remember every warning for ever.
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    signals = prepare_process()
     try:
         with _one_at_a_time(make_private(settings.data_dir / "run")) as run_dir:
             return _serve(settings, run_dir, signals, terminal, with_intake=with_intake)
@@ -68,47 +64,26 @@ def main(settings: Settings, *, with_intake: bool = True) -> int:
         return _complain(StartError(f"FIRSTREAD_DATA_DIR={settings.data_dir}: {error}; make it writable for us"), 1)
 
 
-def _serve(
-    settings: Settings, run_dir: Path, signals: "SimpleQueue[int]", terminal: Terminal, *, with_intake: bool
-) -> int:
-    spool = Spool(settings.spool_dir, min_free_bytes=settings.min_free_bytes, bell=run_dir / bell.NAME)
-    listener = Listener(
-        spool,
-        ae_title=settings.ae_title,
-        host=settings.dicom_host,
-        port=settings.dicom_port,
-        require_called_ae=settings.require_called_ae,
-        callers=settings.callers,
-        max_associations=settings.max_associations,
-        max_object_bytes=settings.max_object_bytes,
-        tls=_tls(settings),
-        plain_port=settings.dicom_plain_port,
-    )
+def _serve(settings: Settings, run_dir: Path, signals: Signals, terminal: Terminal, *, with_intake: bool) -> int:
+    spool = spool_of(settings)
+    count = processes(settings.listener_processes)
+    metrics_dir = _metrics_dir(settings, run_dir) if count > 1 else None
+    server = listener_of(settings, spool) if count == 1 else _acceptors(settings, spool, count, metrics_dir)
     swept = spool.sweep_partials()
     if swept:
         log.warning("partial_files_swept", count=swept, fix="none: their senders had no answer and send again")
-    serve(settings.metrics_port)
+    serve(settings.metrics_port, directory=metrics_dir)
     intake = IntakeProcess(environment=_intake_environment(settings)) if with_intake else None
-    listener.start()
-    _announce(run_dir, settings, listener)
+    server.start()
+    _announce(run_dir, settings, server)
     if intake is not None:
         intake.start()
-    while listener.alive():
-        _measure(spool)
-        tell_withheld()
-        match _next(signals):
-            case None:
-                continue
-            case signal.SIGHUP if not terminal.lost():
-                listener.reload()
-            case _:
-                break
-    failed = not listener.alive()
+    failed = serve_until_told(server, spool, signals, terminal)
     log.info("draining", seconds=DRAIN_SECONDS)
     (run_dir / "listener.json").unlink(missing_ok=True)
     if intake is not None:
         intake.ask_to_stop()
-    listener.drain(DRAIN_SECONDS)
+    server.drain(DRAIN_SECONDS)
     if intake is not None:
         intake.wait()
     tell_withheld(at_the_end=True)
@@ -116,35 +91,28 @@ def _serve(
     return 1 if failed else 0
 
 
-def _measure(spool: Spool) -> None:
-    try:
-        spool_free_bytes.set(spool.free_bytes())
-    except OSError as error:
-        log.warning("free_space_unknown", error=str(error), fix="check the disk and the mount of FIRSTREAD_DATA_DIR")
+def _acceptors(settings: Settings, spool: Spool, count: int, metrics_dir: Path | None) -> Acceptors:
+    """Return several processes that serve what we bind; what they would stumble over is found here."""
+    tls_of(settings)
+    environment = dict(os.environ)
+    if metrics_dir is not None:
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
+    return Acceptors(
+        count,
+        bind(settings.dicom_host, settings.dicom_port, settings.dicom_plain_port),
+        spool,
+        max_associations=settings.max_associations,
+        environment=environment,
+        metrics_dir=metrics_dir,
+    )
 
 
-def _tls(settings: Settings) -> ServerTls | None:
-    if settings.tls_certificate is None:
-        return None
-    return ServerTls(settings.credentials, verify_peer=settings.tls_verify_peer)
-
-
-def _collected_signals() -> "SimpleQueue[int]":
-    """Have SIGTERM, SIGINT and SIGHUP (but under `nohup`) put into a queue, as a handler may whatever it interrupts."""
-    collected: SimpleQueue[int] = SimpleQueue()
-    wanted = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        wanted.append(signal.SIGHUP)
-    for number in wanted:
-        signal.signal(number, lambda number, _frame: collected.put(number))
-    return collected
-
-
-def _next(signals: "SimpleQueue[int]") -> int | None:
-    try:
-        return signals.get(timeout=GAUGE_SECONDS)
-    except Empty:
-        return None
+def _metrics_dir(settings: Settings, run_dir: Path) -> Path | None:
+    """Return where several processes share their metrics: with all of `up`, or among themselves if anybody looks."""
+    if (shared := shared_dir()) is not None or not settings.metrics_port:
+        return shared
+    shutil.rmtree(run_dir / "metrics", ignore_errors=True)
+    return make_private(run_dir / "metrics")
 
 
 @contextmanager
@@ -170,9 +138,9 @@ def _intake_environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, "FIRSTREAD_METRICS_PORT": str(port + 1 if 0 < port < 65535 else 0)}
 
 
-def _announce(run_dir: Path, settings: Settings, listener: Listener) -> None:
-    host, port = listener.address
-    secure, plain_port = settings.tls_certificate is not None, listener.plain_port
+def _announce(run_dir: Path, settings: Settings, server: Listener | Acceptors) -> None:
+    host, port = server.address
+    secure, plain_port = settings.tls_certificate is not None, server.plain_port
     address = {"pid": os.getpid(), "ae_title": settings.ae_title, "host": host, "port": port}
     addresses = [Peer(ae_title=settings.ae_title, host=host, port=port, tls=secure)]
     if secure:

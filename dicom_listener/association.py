@@ -1,11 +1,11 @@
 """One association that a peer opened: negotiated, served, and told about in the log."""
 
 import contextlib
-import itertools
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from typing import Protocol
 
 from pynetdicom import AE
@@ -20,7 +20,7 @@ from dicom_listener.handlers import Handlers
 from dicom_listener.inflow import MAX_PDU_LENGTH
 from dicom_listener.messages import Messages
 from dicom_listener.negotiation import supported
-from dicom_listener.places import Places
+from dicom_listener.places import FrontDesk
 from dicom_listener.tls import ServerTls
 from dicom_listener.transport import ReceivingDul
 from worker.errors import HandshakeFailed
@@ -45,7 +45,6 @@ _FIXES = {
 }
 _REASONS = {(1, 3): "calling_ae", (1, 7): "called_ae", (3, 1): "stopping", (3, 2): "limit"}
 """Source and reason of a rejection → label of the metric."""
-_numbers = itertools.count(1)
 
 
 class AcceptingServer(Protocol):
@@ -53,12 +52,13 @@ class AcceptingServer(Protocol):
 
     ae: AE
     handlers: Handlers
-    places: Places
+    places: FrontDesk
     draining: threading.Event
     server_address: tuple[str, int]
     admission: Admission
     tls: ServerTls | None
     handshake_seconds: float
+    numbers: Iterator[int]
 
     def shutdown_request(self, request: socket.socket) -> None:
         """Close a connection."""
@@ -87,7 +87,7 @@ class ListenerAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
 
     def __init__(self, server: AcceptingServer, connection: socket.socket, peer: tuple[str, int]) -> None:
         super().__init__(server.ae, MODE_ACCEPTOR)
-        self.number = next(_numbers)
+        self.number = next(server.numbers)
         self.calling_ae = ""
         self.called_ae = ""
         self.opened = False

@@ -76,13 +76,14 @@ class Commitment:
         self._answer = UNEXPECTED
         self._message: Message | None = None
 
-    def write(self, fragment: memoryview) -> None:
-        """Keep the fragment; beyond the bound let it go, and what was kept."""
-        if self._refusal is None and len(self._data) + len(fragment) > MAX_BYTES:
-            self._refusal = MESSAGE_TOO_LARGE
-            self._data.clear()
-        if self._refusal is None:
-            self._data += fragment
+    def write(self, *fragments: memoryview) -> None:
+        """Keep the fragments; beyond the bound let them go, and what was kept."""
+        for fragment in fragments:
+            if self._refusal is None and len(self._data) + len(fragment) > MAX_BYTES:
+                self._refusal = MESSAGE_TOO_LARGE
+                self._data.clear()
+            if self._refusal is None:
+                self._data += fragment
 
     def finish(self) -> Answer:
         """Make the message durable and say so, or say why not."""

@@ -1,12 +1,14 @@
 """The head of a spooled file: preamble, prefix and File Meta Information (PS3.10 7.1)."""
 
 import struct
+from functools import lru_cache
 from importlib.metadata import version
 
 from worker.uids import IMPLEMENTATION_CLASS_UID
 
 IMPLEMENTATION_VERSION_NAME = f"FIRSTREAD_{version('firstread')}"[:16]
 
+_PREFIX = b"\0" * 128 + b"DICM"
 _LONG = struct.Struct("<HH2sHL")
 _SHORT = struct.Struct("<HH2sH")
 
@@ -29,9 +31,20 @@ def encode_head(
     """
     group = b"".join(
         (
-            _LONG.pack(0x0002, 0x0001, b"OB", 0, 2) + b"\0\x01",
+            _VERSION,
             _element(0x0002, b"UI", sop_class_uid),
             _element(0x0003, b"UI", sop_instance_uid),
+            _same_for_all(transfer_syntax_uid, calling_ae, called_ae),
+        )
+    )
+    return b"".join((_PREFIX, _GROUP_LENGTH, len(group).to_bytes(4, "little"), group))
+
+
+@lru_cache(maxsize=256)
+def _same_for_all(transfer_syntax_uid: str, calling_ae: str, called_ae: str) -> bytes:
+    """Return the elements that all objects of a presentation context share."""
+    return b"".join(
+        (
             _element(0x0010, b"UI", transfer_syntax_uid),
             _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
             _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
@@ -39,8 +52,6 @@ def encode_head(
             _element(0x0018, b"AE", called_ae),
         )
     )
-    group_length = _SHORT.pack(0x0002, 0x0000, b"UL", 4) + len(group).to_bytes(4, "little")
-    return b"\0" * 128 + b"DICM" + group_length + group
 
 
 def _element(element: int, vr: bytes, text: str) -> bytes:
@@ -48,3 +59,7 @@ def _element(element: int, vr: bytes, text: str) -> bytes:
     if len(value) % 2:
         value += b"\0" if vr == b"UI" else b" "
     return _SHORT.pack(0x0002, element, vr, len(value)) + value
+
+
+_VERSION = _LONG.pack(0x0002, 0x0001, b"OB", 0, 2) + b"\0\x01"
+_GROUP_LENGTH = _SHORT.pack(0x0002, 0x0000, b"UL", 4)

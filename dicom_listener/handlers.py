@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from dicom_listener.commitment import Commitment
 from dicom_listener.dimse_status import ACCEPTED, BAD_INSTANCE_UID, NO_DATA_SET, NO_STORAGE_CLASS, UNEXPECTED, Answer
@@ -23,8 +23,8 @@ log = get_logger(__name__)
 class Operation(Protocol):
     """A request under way: its data set, if any, is written fragment by fragment, then it is finished, then told of."""
 
-    def write(self, fragment: memoryview) -> None:
-        """Take the next fragment of the data set."""
+    def write(self, *fragments: memoryview) -> None:
+        """Take the next fragments of the data set; they are looked at no more afterwards."""
 
     def finish(self) -> Answer | None:
         """Return what to answer; None: nothing."""
@@ -42,8 +42,8 @@ class Drain:
     def __init__(self, answer: Answer | None) -> None:
         self._answer = answer
 
-    def write(self, fragment: memoryview) -> None:
-        """Let the fragment go."""
+    def write(self, *fragments: memoryview) -> None:
+        """Let the fragments go."""
 
     def finish(self) -> Answer | None:
         """Return the answer that was decided at the start."""
@@ -81,6 +81,7 @@ class Handlers:
     def __init__(self, spool: Spool, *, max_object_bytes: int) -> None:
         self.spool = spool
         self.max_object_bytes = max_object_bytes
+        self._log = log.bind()  # once for all objects: to put a logger together takes longer than to log
 
     def echo(self) -> Operation:
         """Answer a C-ECHO."""
@@ -88,7 +89,7 @@ class Handlers:
 
     def store(self, request: Request) -> Operation:
         """Begin a C-STORE; never raises."""
-        return Store(self.spool, request, max_object_bytes=self.max_object_bytes)
+        return Store(self.spool, request, max_object_bytes=self.max_object_bytes, log=self._log)
 
     def commitment(self, kind: Kind, request: Request, type_id: int) -> Operation:
         """Begin an N-ACTION (a request to commit) or an N-EVENT-REPORT (the result of ours); never raises."""
@@ -98,7 +99,8 @@ class Handlers:
 class Store:
     """One C-STORE from its command set to its answer; whatever happens inside becomes a status and a log line."""
 
-    def __init__(self, spool: Spool, request: Request, *, max_object_bytes: int) -> None:
+    def __init__(self, spool: Spool, request: Request, *, max_object_bytes: int, log: Any) -> None:
+        self._log = log
         self._spool = spool
         self._request = request
         self._started = time.perf_counter()
@@ -110,11 +112,15 @@ class Store:
             head = b"" if refusal else _head(request)
             self._reception = Reception(spool, head, max_object_bytes=max_object_bytes, refusal=refusal)
 
-    def write(self, fragment: memoryview) -> None:
-        """Write the fragment to the spool, or let it go when the object is refused."""
-        with self._guarded():
-            if self._reception is not None:
-                self._reception.write(fragment)
+    def write(self, *fragments: memoryview) -> None:
+        """Write the fragments to the spool, or let them go when the object is refused."""
+        if self._reception is None:
+            return
+        try:
+            self._reception.write(*fragments)
+        except Exception:
+            with self._guarded():  # here alone: this is done too often for a context each time
+                raise
 
     def finish(self) -> Answer:
         """Make the object durable and say so, or say why not."""
@@ -136,7 +142,7 @@ class Store:
             "ms": round(1000 * self._seconds, 1),
         }
         if answer is ACCEPTED and self._reception is not None:
-            log.info("object_stored", **facts, spool_name=self._reception.name)
+            self._log.info("object_stored", **facts, spool_name=self._reception.name)
         else:
             status = f"{answer.status:04X}"
             log.warning("object_refused", **facts, status=status, why=answer.comment, fix=answer.fix)

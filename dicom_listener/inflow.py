@@ -6,7 +6,6 @@ import socket
 import ssl
 import struct
 import time
-from typing import NamedTuple
 
 MAX_PDU_LENGTH = 131072
 """What we offer as maximum length (PS3.8 D.1), bytes."""
@@ -15,15 +14,10 @@ PACE_BYTES = 4096
 
 HEAD = struct.Struct(">BBL")
 """PDU type, reserved, length of what follows (PS3.8 9.3.1)."""
-_AHEAD = 2 * (HEAD.size + MAX_PDU_LENGTH)
-"""Two of the longest PDUs that we offer to take: a sender that uses all of it is read without a byte being moved."""
-
-
-class Head(NamedTuple):
-    """The head of a PDU: its type, and the length of what follows it, bytes."""
-
-    kind: int
-    length: int
+_HEAD_BYTES = HEAD.size
+AHEAD = 4 * (HEAD.size + MAX_PDU_LENGTH)
+"""Four of the longest PDUs that we offer to take, bytes: a sender that uses all of it is read without a byte being
+moved, and what is written at once is long enough for the file system to take in large pieces."""
 
 
 class Pace:
@@ -80,41 +74,42 @@ class Inflow:
         self.pace = Pace()
         self.begun_at: float | None = None
         self._connection = connection
-        self._buffer = mmap.mmap(-1, _AHEAD)
+        self._buffer = mmap.mmap(-1, AHEAD)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
+        self._wanted = _HEAD_BYTES
+        """How much of the next PDU there has to be room for, bytes."""
 
-    def head(self) -> Head | None:
-        """Return the head of the next PDU; None where less than that is there."""
-        if self._end - self._start < HEAD.size:
+    def head(self) -> tuple[int, int] | None:
+        """Return the type of the next PDU and the length of what follows its head, bytes; None where less is there."""
+        if self._end - self._start < _HEAD_BYTES:
             return None
         kind, _, length = HEAD.unpack_from(self._view, self._start)
-        return Head(kind, length)
+        return kind, length
 
     def ready(self) -> bool:
         """Say whether the next PDU is here, all of it."""
         head = self.head()
-        return head is not None and self._end - self._start >= HEAD.size + head.length
+        return head is not None and self._end - self._start >= _HEAD_BYTES + head[1]
 
     def body(self, length: int) -> memoryview | None:
-        """Return what follows the head of the next PDU, valid until the next call; None where not all of it is there.
+        """Return what follows the head of the next PDU, valid until the next `fill`; None where not all is there.
 
-        Room is made for it then: in the buffer, or in a longer one.
+        The next `fill` makes room for it then: in the buffer, or in a longer one.
         """
-        begins = self._start + HEAD.size
+        begins = self._start + _HEAD_BYTES
         ends = begins + length
         if ends <= self._end:
             return self._view[begins:ends]
-        if ends > len(self._view):
-            self._make_room(HEAD.size + length)
+        self._wanted = _HEAD_BYTES + length
         return None
 
     def drop(self, length: int) -> None:
         """Let the next PDU go, its head and the `length` bytes that follow."""
-        self._start += HEAD.size + length
-        self.begun_at = None
+        self._start += _HEAD_BYTES + length
         if self._start == self._end:
             self._start = self._end = 0
+            self.begun_at = None
         else:
             self.begun_at = time.monotonic()
 
@@ -128,8 +123,9 @@ class Inflow:
         OSError
             The connection is broken.
         """
-        if self._end == len(self._view):  # part of a head stands at the very end: without room, nothing is read
-            self._make_room(HEAD.size)
+        if self._start + self._wanted > len(self._view):
+            self._make_room(self._wanted)
+        self._wanted = _HEAD_BYTES
         room = self._view[self._end :]
         if isinstance(self._connection, ssl.SSLSocket):
             count = self._decrypt(self._connection, room)

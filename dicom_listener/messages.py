@@ -30,10 +30,14 @@ log = get_logger(__name__)
 COMMAND_SET_CAP = 1 << 14
 """Largest command set, bytes; a C-STORE request has some 200."""
 
+FRAGMENTS = 64
+"""So many fragments of a data set at most are handed on together; Linux takes 1024 in a system call (IOV_MAX)."""
+
 NAMES_INSTANCE = frozenset((C_STORE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RQ))
 """Requests about one SOP Instance, which their response names again."""
 
 _PDV = struct.Struct(">LBB")
+_PDV_BYTES = _PDV.size
 
 
 class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no types
@@ -50,6 +54,7 @@ class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         self._command: Command | None = None
         self._context_id = 0
         self._operation: Operation | None = None
+        self._fragments: list[memoryview] = []
 
     @property
     def busy(self) -> bool:
@@ -57,31 +62,39 @@ class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         return self._operation is not None or bool(self._encoded)
 
     def receive(self, pdv_list: memoryview) -> None:
-        """Take the variable field of a P-DATA-TF PDU.
+        """Take the variable field of a P-DATA-TF PDU; what it holds of a data set is looked at until `settle`.
 
         Raises
         ------
         ProtocolError
             What comes is no sequence of well-formed messages.
         """
-        while pdv_list:
-            if len(pdv_list) < _PDV.size:
+        position, size = 0, len(pdv_list)
+        while position < size:
+            if size - position < _PDV_BYTES:
                 raise ProtocolError("a P-DATA-TF PDU ends inside a PDV")
-            length, context_id, control = _PDV.unpack_from(pdv_list)
-            end = length + 4
-            if length < 2 or end > len(pdv_list):
+            length, context_id, control = _PDV.unpack_from(pdv_list, position)
+            begins = position + _PDV_BYTES
+            position += length + 4
+            if length < 2 or position > size:
                 raise ProtocolError(f"a PDV of {length} bytes does not fit its PDU")
-            self._take(context_id, control, pdv_list[_PDV.size : end])
-            pdv_list = pdv_list[end:]
+            self._take(context_id, control, pdv_list[begins:position])
+
+    def settle(self) -> None:
+        """Hand on what has come of a data set: its bytes may change from now on."""
+        if self._fragments and self._operation is not None:
+            self._operation.write(*self._fragments)
+        self._fragments.clear()
 
     def abandon(self) -> None:
         """Let go of what is half received."""
+        self._fragments.clear()
         operation, self._operation = self._operation, None
         if operation is not None:
             operation.abandon()
 
     def _take(self, context_id: int, control: int, fragment: memoryview) -> None:
-        if self.busy and context_id != self._context_id:
+        if context_id != self._context_id and self.busy:
             raise ProtocolError("fragments of two presentation contexts are mixed in one message")
         self._context_id = context_id
         if control & IS_COMMAND:
@@ -95,9 +108,11 @@ class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         elif self._operation is None:
             raise ProtocolError("a data set comes without a command set")
         else:
-            self._operation.write(fragment)
+            self._fragments.append(fragment)
             if control & IS_LAST:
                 self._finish()
+            elif len(self._fragments) >= FRAGMENTS:
+                self.settle()
 
     def _begin(self) -> None:
         encoded, self._encoded = bytes(self._encoded), bytearray()
@@ -134,6 +149,7 @@ class Messages(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         return Drain(NOT_SERVED)
 
     def _finish(self) -> None:
+        self.settle()
         operation, self._operation = self._operation, None
         command, self._command = self._command, None
         if operation is None or command is None:

@@ -40,6 +40,22 @@ class Occupant(Protocol):
         """Close the connection at once, from any thread."""
 
 
+class FrontDesk(Protocol):
+    """Who gives out places: `Places` in a process of its own, or the one process that counts for several."""
+
+    def enter(self, newcomer: Occupant) -> bool:
+        """Take a connection in; False: there is no place for it."""
+
+    def associate(self, newcomer: Occupant) -> bool:
+        """Give a connection an association; False: all are taken."""
+
+    def dissociate(self, occupant: Occupant) -> None:
+        """Take an association back."""
+
+    def leave(self, occupant: Occupant) -> None:
+        """Take a place back."""
+
+
 class Places:
     """The places of a server.
 

@@ -45,9 +45,9 @@ class Reception:
         """Whether the object will be refused, as far as is known by now."""
         return self._refusal is not None
 
-    def write(self, fragment: memoryview) -> None:
-        """Take the next fragment of the data set."""
-        self.data_set_bytes += len(fragment)
+    def write(self, *fragments: memoryview) -> None:
+        """Take the next fragments of the data set."""
+        self.data_set_bytes += sum(map(len, fragments))
         if self._incoming is None:
             return
         if self.data_set_bytes > self._max_object_bytes:
@@ -56,7 +56,7 @@ class Reception:
         try:
             if self.data_set_bytes >= self._next_check and not self._has_room():
                 return
-            self._incoming.write(fragment)
+            self._incoming.write(*fragments)
         except OSError as error:
             self.refuse(not_writable(error))
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import itertools
 import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from socketserver import BaseServer
 from typing import Any, Self
@@ -19,10 +20,10 @@ from dicom_listener.association import ListenerAssociation
 from dicom_listener.file_meta import IMPLEMENTATION_VERSION_NAME
 from dicom_listener.handlers import Handlers
 from dicom_listener.inflow import MAX_PDU_LENGTH
-from dicom_listener.places import Places
+from dicom_listener.places import FrontDesk, Places
+from dicom_listener.sockets import bind
 from dicom_listener.tls import ServerTls
 from worker.config import Caller
-from worker.errors import StartError
 from worker.intake.spool import Spool
 from worker.logs import get_logger
 from worker.metrics import associations_refused
@@ -75,26 +76,40 @@ class Shared:
         Set when the listener stops.
     handshake_seconds
         How long a TLS handshake may take.
+    numbers
+        The numbers of the associations, in turn.
     """
 
     handlers: Handlers
     admission: Admission
-    places: Places
+    places: FrontDesk
     draining: threading.Event
     handshake_seconds: float
+    numbers: Iterator[int]
 
 
 class AssociationServer(PynetdicomServer):  # type: ignore[misc]  # pynetdicom has no types
     """One listening socket and the associations that came through it; over TLS, or plain."""
 
-    request_queue_size = 128
-
-    def __init__(self, ae: AE, address: tuple[str, int], shared: Shared, tls: ServerTls | None) -> None:
+    def __init__(self, ae: AE, listening: socket.socket, shared: Shared, tls: ServerTls | None) -> None:
         self.handlers, self.admission = shared.handlers, shared.admission
         self.places, self.draining = shared.places, shared.draining
-        self.handshake_seconds = shared.handshake_seconds
+        self.handshake_seconds, self.numbers = shared.handshake_seconds, shared.numbers
         self.tls = tls
-        super().__init__(ae, address, ae.ae_title, [])
+        self._listening = listening
+        super().__init__(ae, listening.getsockname(), ae.ae_title, [])
+
+    def server_bind(self) -> None:
+        """Take the socket that is bound already in place of the one that the library made."""
+        self.socket.close()
+        self.socket: socket.socket = self._listening
+
+    def server_activate(self) -> None:
+        """Leave it: it listens already."""
+
+    def server_close(self) -> None:
+        """Close the socket, without shutting it down: other processes may listen on it too."""
+        self.socket.close()
 
     def verify_request(self, _request: Any, client_address: Any) -> bool:
         """Refuse addresses that may not call before a thread is spent on them."""
@@ -142,7 +157,7 @@ class AssociationServer(PynetdicomServer):  # type: ignore[misc]  # pynetdicom h
 class Listener:
     """The storage and verification SCP.
 
-    The address is bound on construction, connections wait in the backlog until `start`.
+    The address is bound on construction, where no sockets are given; connections wait in the backlog until `start`.
 
     Parameters
     ----------
@@ -166,6 +181,12 @@ class Listener:
         What the port speaks; None: it is plain.
     plain_port
         A second port, without TLS.
+    sockets
+        Those of `dicom_listener.sockets.bind`, shared with other processes; None: they are bound here.
+    places
+        Who may be here at once, counted for all processes together; None: it is counted here.
+    first_association
+        Number of the first association.
 
     Raises
     ------
@@ -187,6 +208,9 @@ class Listener:
         timeouts: Timeouts | None = None,
         tls: ServerTls | None = None,
         plain_port: int | None = None,
+        sockets: Sequence[socket.socket] | None = None,
+        places: FrontDesk | None = None,
+        first_association: int = 1,
     ) -> None:
         timeouts = timeouts or Timeouts()
         ae = AE(ae_title)
@@ -204,24 +228,17 @@ class Listener:
         shared = Shared(
             handlers=Handlers(spool, max_object_bytes=max_object_bytes),
             admission=Admission(callers),
-            places=Places(max_associations, max_associations + UNASSOCIATED),
+            places=places or Places(max_associations, max_associations + UNASSOCIATED),
             draining=threading.Event(),
             handshake_seconds=timeouts.handshake,
+            numbers=itertools.count(first_association),
         )
         self._draining, self._tls = shared.draining, tls
-        self._servers: list[AssociationServer] = []
         self._threads: list[threading.Thread] = []
-        wanted = [(port, tls, "FIRSTREAD_DICOM_PORT")]
-        if plain_port is not None:
-            wanted.append((plain_port, None, "FIRSTREAD_DICOM_PLAIN_PORT"))
-        for number, security, setting in wanted:
-            try:
-                found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
-                server = AssociationServer(ae, (str(found[0]), number), shared, security)
-            except OSError as error:
-                self._close()
-                raise StartError(_cannot_bind(host, number, setting, error)) from error
-            self._servers.append(server)
+        self._servers = [
+            AssociationServer(ae, listening, shared, security)
+            for listening, security in zip(sockets or bind(host, port, plain_port), (tls, None), strict=False)
+        ]
 
     @property
     def address(self) -> tuple[str, int]:
@@ -285,12 +302,3 @@ class Listener:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self.drain(0)
-
-
-def _cannot_bind(host: str, port: int, setting: str, error: OSError) -> str:
-    fix = {
-        errno.EADDRINUSE: f"another program listens there: stop it, or set {setting} (0 takes a free port)",
-        errno.EACCES: f"ports below 1024 need a privilege: grant CAP_NET_BIND_SERVICE, or set {setting}",
-        errno.EADDRNOTAVAIL: "this machine does not have that address: correct FIRSTREAD_DICOM_HOST",
-    }.get(error.errno or 0, f"correct FIRSTREAD_DICOM_HOST and {setting}")
-    return f"cannot listen on {host} port {port} ({error.strerror or error}): {fix}"

@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pynetdicom.association import Association
@@ -19,7 +20,7 @@ from pynetdicom.pdu_primitives import A_P_ABORT
 
 from dicom_listener.associate_request import check_associate_request
 from dicom_listener.command_set import P_DATA_TF
-from dicom_listener.inflow import HEAD, Head, Inflow
+from dicom_listener.inflow import HEAD, Inflow
 from worker.errors import ProtocolError
 from worker.logs import get_logger, speak_of
 
@@ -32,7 +33,8 @@ REQUEST_CAP = 1 << 18
 
 A_ASSOCIATE_RQ, A_ABORT_PDU = 0x01, 0x07
 _ABORT = b"\x07\0\0\0\0\x04\0\0\0\0"
-_PDU_TYPES = range(0x01, 0x08)
+_CAPS = {kind: PDU_CAP if kind == P_DATA_TF else REQUEST_CAP for kind in range(0x01, 0x08)}
+"""What is taken of each type of PDU, bytes."""
 _IDLE_MILLISECONDS = 250
 _LINGER_SECONDS = 2.0
 
@@ -165,15 +167,16 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
             while not event:
                 event = self._next_pdu()
                 if event is None:
+                    self._work(self.assoc.dimse.settle)
                     count = self._inflow.fill()
                     if count is None:
                         self._hurry()
                         break
+                    self._idle_timer.restart()
                     came, event = True, None if count else "Evt17"
                 else:
                     came = True
-                    self._idle_timer.restart()
-                    if not self.to_provider_queue.empty() or self._kill_thread:
+                    if self.to_provider_queue.queue or self._kill_thread:
                         break
         except OSError:
             event = "Evt17"
@@ -197,34 +200,36 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has 
         head = self._inflow.head()
         if head is None:
             return None
-        self._judge(head)
-        if head.kind == P_DATA_TF and self.state_machine.current_state != "Sta6":
+        kind, length = head
+        cap = _CAPS.get(kind)
+        if cap is None:
+            raise ProtocolError(f"PDU type {kind:#04x} is unknown")
+        if length > cap:
+            raise ProtocolError(f"a PDU of {length} bytes is announced, {cap} is the limit")
+        if kind == P_DATA_TF and self.state_machine.current_state != "Sta6":
             return "Evt10"
-        body = self._inflow.body(head.length)
+        body = self._inflow.body(length)
         if body is None:
             return None
-        event = self._act(head.kind, body)
-        self._inflow.drop(head.length)
+        event = self._act(kind, body)
+        self._inflow.drop(length)
         return event
-
-    def _judge(self, head: Head) -> None:
-        if head.kind not in _PDU_TYPES:
-            raise ProtocolError(f"PDU type {head.kind:#04x} is unknown")
-        cap = PDU_CAP if head.kind == P_DATA_TF else REQUEST_CAP
-        if head.length > cap:
-            raise ProtocolError(f"a PDU of {head.length} bytes is announced, {cap} is the limit")
 
     def _act(self, kind: int, body: memoryview) -> str:
         if kind == P_DATA_TF:
-            self._inflow.pace.work_begins()
-            self.assoc.dimse.receive(body)
-            self._inflow.pace.work_ends()
+            self._work(self.assoc.dimse.receive, body)
             return ""
         if kind == A_ASSOCIATE_RQ:
             check_associate_request(body)
         if kind == A_ABORT_PDU:  # an abort is an abort, whatever it gives as its source and reason
             return self._decode(_ABORT)
         return self._decode(HEAD.pack(kind, 0, len(body)) + body)
+
+    def _work(self, call: Callable[..., None], *arguments: memoryview) -> None:
+        """Do what it is us whom the peer waits for."""
+        self._inflow.pace.work_begins()
+        call(*arguments)
+        self._inflow.pace.work_ends()
 
     def _decode(self, encoded: bytes) -> str:
         try:

@@ -1,11 +1,14 @@
 """Structured logs: one line per event, with UIDs and never names."""
 
 import contextlib
+import json
 import logging
 import sys
 import time
 import traceback
 import warnings
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +40,26 @@ def tame(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     if "exception" in event:
         event["exception"] = "\n".join(f"  {_spelled_out(line)}" for line in str(event["exception"]).split("\n"))
     return event
+
+
+def tell_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Put the time on a line: UTC, ISO 8601, microseconds. The listener writes thousands of lines a second."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    event["timestamp"] = f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
+    return event
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+_JSON = json.JSONEncoder(default=repr)
+
+
+def render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Return a line as JSON; structlog's own renderer makes an encoder for each."""
+    return _JSON.encode(event)
 
 
 def _spelled_out(text: str) -> str:
@@ -84,17 +107,18 @@ def configure_logs(service: str, log_format: Literal["auto", "console", "json"] 
         `console` for people, `json` for machines, `auto`: console on a terminal, else JSON.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else render_json
 
     def name_the_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return {**event, "service": service}  # context variables would not reach threads
+        event["service"] = service  # context variables would not reach threads
+        return event
 
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         limit,
         name_the_service,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        tell_time,
         drop_patient_data,
         structlog.processors.format_exc_info,
         tame,
@@ -102,7 +126,7 @@ def configure_logs(service: str, log_format: Literal["auto", "console", "json"] 
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(SteadyStderr()),  # type: ignore[arg-type]  # all it needs
+        logger_factory=structlog.WriteLoggerFactory(SteadyStderr()),  # type: ignore[arg-type]  # all it needs
         cache_logger_on_first_use=False,
     )
     # What libraries log through the standard library joins the same stream in the same form.

@@ -94,24 +94,31 @@ def shared_dir() -> Path | None:
     return Path(path) if path else None
 
 
-def registry() -> CollectorRegistry:
-    """Return what `/metrics` shows: all processes where they share a directory, else this one."""
-    if shared_dir() is None:
+def registry(directory: Path | None = None) -> CollectorRegistry:
+    """Return what `/metrics` shows: all processes where they share a directory, else this one.
+
+    Parameters
+    ----------
+    directory
+        The one that they share; None: that of the environment, if any.
+    """
+    directory = directory or shared_dir()
+    if directory is None:
         return REGISTRY
     combined = CollectorRegistry()
-    multiprocess.MultiProcessCollector(combined)  # type: ignore[no-untyped-call]
+    multiprocess.MultiProcessCollector(combined, str(directory))  # type: ignore[no-untyped-call]
     return combined
 
 
-def serve(port: int, host: str = "127.0.0.1") -> None:
-    """Serve this process's metrics at `http://host:port/metrics`; port 0 means off.
+def serve(port: int, host: str = "127.0.0.1", directory: Path | None = None) -> None:
+    """Serve metrics at `http://host:port/metrics`, those of `registry(directory)`; port 0 means off.
 
     Where the port cannot be had the log says so and the service goes on: metrics are no reason to stop work.
     """
     if not port:
         return
     try:
-        start_http_server(port, addr=host, registry=registry())
+        start_http_server(port, addr=host, registry=registry(directory))
     except OSError as error:
         log.warning(
             "metrics_not_served",

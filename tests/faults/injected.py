@@ -127,7 +127,7 @@ def prepare_listener() -> None:
 
     around(spool.Incoming, "write", "file write")
     around(os, "fsync", "file fsync", _is_partial)
-    around(Path, "rename", "rename", lambda path, *_: path.suffix == ".part")
+    around(os, "rename", "rename", lambda path, *_: str(path).endswith(".part"))
     around(spool, "sync_directory", "directory fsync", lambda directory: directory.name == "incoming")
 
 

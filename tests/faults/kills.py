@@ -4,12 +4,15 @@ import signal
 import time
 from functools import partial
 
+import psutil
+
 from tests.faults.injected import POINTS
 from tests.faults.scans import films
 from tests.faults.trial import BOTH, POSTGRESQL, SQLITE, Scenario, Trial, freeze
 
 FAMILY = "kill points"
 RANDOM_KILLS = 12
+ACCEPTOR_KILLS = 5
 
 
 def at_a_point(service: str, point: str, trial: Trial) -> None:
@@ -65,6 +68,26 @@ def whole_tree_at_random(trial: Trial) -> None:
     trial.wait(lambda: not pushing.is_alive(), 300, "the modality to end")
 
 
+def one_of_two_acceptors(trial: Trial) -> None:
+    """Of two processes that serve the port one dies, again and again, while a modality sends; the other goes on."""
+    site, random = trial.site, trial.random
+    site.stack.environment["FIRSTREAD_LISTENER_PROCESSES"] = "2"
+    site.restart("listener")
+    try:
+        site.wait_ready()
+        pushing = trial.push_beside(films(24), size=2)
+        for _ in range(ACCEPTOR_KILLS):
+            time.sleep(random.uniform(0.3, 1.5))
+            children = psutil.Process(site.stack.processes["listener"].pid).children()
+            random.choice(children).kill()
+            trial.struck()
+        trial.fault_is_over()
+        trial.wait(lambda: not pushing.is_alive(), 300, "the modality to end")
+    finally:
+        site.stack.environment["FIRSTREAD_LISTENER_PROCESSES"] = "1"
+        site.restart("listener")
+
+
 def at_random(trial: Trial) -> None:
     """Random processes die at random times while a modality sends; each is started again at once."""
     site, random = trial.site, trial.random
@@ -112,6 +135,7 @@ def scenarios() -> list[Scenario]:
                 f"the whole tree killed {point}", FAMILY, partial(whole_tree_at_a_point, point), databases, deadly=True
             )
         )
+    found.append(Scenario("one of two acceptors killed", "kills at random", one_of_two_acceptors, SQLITE))
     found.append(
         Scenario("the whole tree killed at random, twice", "kills at random", whole_tree_at_random, BOTH, deadly=True)
     )

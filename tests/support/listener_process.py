@@ -18,8 +18,9 @@ from worker.intake.spool import Spool
 class ListenerProcess:
     """`python -m dicom_listener` on a free port, with a data directory of the test's own.
 
-    Settings are given by their names in lower case; `before` stands before the command (a tracer). With `credentials`
-    the port speaks TLS, and `client` is the context of a sender that has the same.
+    It serves in one process, whatever the machine has, unless told otherwise. Settings are given by their names in
+    lower case; `before` stands before the command (a tracer). With `credentials` the port speaks TLS, and `client` is
+    the context of a sender that has the same.
     """
 
     def __init__(
@@ -42,7 +43,8 @@ class ListenerProcess:
             *([] if intake else ["--no-intake"]),
             *options,
         ]
-        named = {"data_dir": data_dir, "dicom_port": 0, "min_free_bytes": 0, "log_format": "json", **settings}
+        usual = {"dicom_port": 0, "listener_processes": 1, "min_free_bytes": 0, "log_format": "json"}
+        named = {"data_dir": data_dir, **usual, **settings}
         self.metrics_port = settings.get("metrics_port")
         self.client: ssl.SSLContext | None = None
         if credentials is not None:

@@ -56,6 +56,7 @@ class Stack:
             **{name: value for name, value in os.environ.items() if not name.startswith("FIRSTREAD_")},
             "FIRSTREAD_DATA_DIR": str(data_dir),
             "FIRSTREAD_DICOM_PORT": str(self.port),
+            "FIRSTREAD_LISTENER_PROCESSES": "1",
             "FIRSTREAD_BROKER_URL": broker_url,
             "FIRSTREAD_STUDY_QUIET_SECONDS": "1",
             "FIRSTREAD_SWEEP_SECONDS": "0.5",

@@ -16,7 +16,7 @@ TRAPS = (
             guard(
                 "fsync of the file before it has its name",
                 "worker/intake/spool.py",
-                "        os.fsync(self.file.fileno())\n",
+                "        os.fsync(self._descriptor)\n",
                 "",
                 f"{DURABLE}::test_the_system_calls_are_in_the_order_that_durability_needs",
                 f"{SPOOL}::test_the_bytes_are_durable_before_the_name_and_the_name_before_commit_returns",
@@ -39,8 +39,8 @@ TRAPS = (
             guard(
                 "a failed write is A700 and its partial file goes",
                 "dicom_listener/reception.py",
-                "            self._incoming.write(fragment)\n        except OSError as error:\n",
-                "            self._incoming.write(fragment)\n        except ZeroDivisionError as error:\n",
+                "            self._incoming.write(*fragments)\n        except OSError as error:\n",
+                "            self._incoming.write(*fragments)\n        except ZeroDivisionError as error:\n",
                 f"{DURABLE}::test_a_full_disk_is_a700_and_heals",
             ),
             guard(

@@ -55,6 +55,9 @@ class Settings(TlsRules, AuditSettings, LoginSettings):
     dicom_host: str = Field("127.0.0.1", description="address the DICOM listener binds")
     dicom_port: Annotated[int, Field(ge=0, le=65535)] = Field(11112, description="its port; 0: a free one, printed")
     max_associations: Annotated[int, Field(ge=1)] = Field(100, description="associations served at once")
+    listener_processes: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="processes that serve the DICOM ports; 0: one for two cores, 1 to 4"
+    )
     max_object_bytes: Annotated[ByteSize, Field(ge=1)] = Field(
         ByteSize(2 * GIB), description="largest object accepted; bytes, or for example 2GiB"
     )

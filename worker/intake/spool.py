@@ -10,13 +10,12 @@ is a DICOM file (PS3.10) with the data set byte for byte as it was sent. Files a
 import contextlib
 import os
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from worker.files import begin_write_out, make_private, sync_directory
 from worker.intake.bell import Rope
@@ -34,8 +33,12 @@ _NAME = re.compile(r"\d{8}T\d{6}\.\d{9}-[0-9a-f]{16}")
 def new_name() -> str:
     """Return a name that sorts by arrival and cannot collide: `20261121T073000.123456789-1a2b3c4d5e6f7a8b`."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
-    return f"{moment}.{nanoseconds:09d}-{secrets.token_hex(8)}"
+    return f"{_moment(seconds)}.{nanoseconds:09d}-{os.urandom(8).hex()}"
+
+
+@lru_cache(maxsize=4)
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
 
 
 def received_at(name: str) -> datetime:
@@ -45,15 +48,25 @@ def received_at(name: str) -> datetime:
 
 
 class Incoming:
-    """One object on its way in: write, then `commit` (durable) or leave (the partial file is removed)."""
+    """One object on its way in: write, then `commit` (durable) or leave (the partial file is removed).
 
-    def __init__(self, directory: Path, suffix: str = DCM) -> None:
+    Parameters
+    ----------
+    directory
+        Where it lies, from the beginning.
+    suffix
+        That of its name once it is committed.
+    part
+        That of its name until then.
+    """
+
+    def __init__(self, directory: Path, suffix: str = DCM, part: str = PART) -> None:
         self.name = new_name()
         self._directory = directory
+        self._part = part
+        self._path = f"{directory}/{self.name}"  # text, here and below: a Path costs as much as the system call
         self._suffix = suffix
-        self._part = directory / f"{self.name}{PART}"
-        descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self.file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        self._descriptor = os.open(self._path + part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._written = self._sent_out = 0
         self._committed = False
 
@@ -65,29 +78,40 @@ class Incoming:
 
     def close(self) -> None:
         """Let the file go; what was not committed is removed."""
-        with contextlib.suppress(OSError):  # committed bytes are on the disk already, others are not wanted
-            self.file.close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):  # committed bytes are on the disk already, others are not wanted
+                os.close(descriptor)
         if not self._committed:
-            self._part.unlink(missing_ok=True)
+            Path(self._path + self._part).unlink(missing_ok=True)
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all of `data`; OSError (no space, not writable) goes to the caller, who answers A700."""
-        view = memoryview(data)
-        self._written += len(view)
-        while view:
-            view = view[self.file.write(view) :]
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Write all of the pieces; OSError (no space, not writable) goes to the caller, who answers A700."""
+        left = sum(map(len, pieces))
+        self._written += left
+        while left := left - (written := os.writev(self._descriptor, pieces)):
+            pieces = _rest(pieces, written)
         if self._written - self._sent_out >= WRITE_OUT_BYTES:
-            begin_write_out(self.file.fileno(), self._sent_out, self._written - self._sent_out)
+            begin_write_out(self._descriptor, self._sent_out, self._written - self._sent_out)
             self._sent_out = self._written
 
     def commit(self) -> Path:
         """Make the bytes, then the name durable; return the path. Only after this may success be answered."""
-        os.fsync(self.file.fileno())
-        final = self._directory / f"{self.name}{self._suffix}"
-        self._part.rename(final)
+        os.fsync(self._descriptor)
+        final = self._path + self._suffix
+        os.rename(self._path + self._part, final)  # noqa: PTH104 - once an object
         self._committed = True
         sync_directory(self._directory)
-        return final
+        return Path(final)
+
+
+def _rest(pieces: tuple[bytes | memoryview, ...], written: int) -> tuple[bytes | memoryview, ...]:
+    """Return what a short write has left."""
+    for number, piece in enumerate(pieces):
+        if written < len(piece):
+            return (memoryview(piece)[written:], *pieces[number + 1 :])
+        written -= len(piece)
+    return ()
 
 
 class Spool:
@@ -95,15 +119,20 @@ class Spool:
 
     Parameters
     ----------
+    directory
+        Where it is; made where it is missing.
     min_free_bytes
-        The floor below which nothing is received, bytes.
+        The free-space floor.
+    writer
+        What tells the partial files of this process from those of others that write here; empty: nothing does.
     bell
         The named pipe by which intake hears that something has come (`worker.intake.bell`); None: it has to look.
     """
 
-    def __init__(self, directory: Path, *, min_free_bytes: int = 0, bell: Path | None = None) -> None:
+    def __init__(self, directory: Path, *, min_free_bytes: int = 0, writer: str = "", bell: Path | None = None) -> None:
         self.directory = directory
         self._rope = Rope(bell) if bell is not None else None
+        self._part = f".{writer}{PART}" if writer else PART
         self.min_free_bytes = min_free_bytes
         self.incoming_dir = make_private(directory / "incoming")
         self.stored_dir = make_private(directory / "stored")
@@ -111,11 +140,11 @@ class Spool:
 
     def receive(self) -> Incoming:
         """Open a new object."""
-        return Incoming(self.incoming_dir)
+        return Incoming(self.incoming_dir, DCM, self._part)
 
     def receive_commitment(self) -> Incoming:
         """Open a new message of storage commitment, JSON."""
-        return Incoming(self.commitments_dir, JSON)
+        return Incoming(self.commitments_dir, JSON, self._part)
 
     def ring(self) -> None:
         """Tell intake that something has come."""
@@ -124,7 +153,8 @@ class Spool:
 
     def free_bytes(self) -> int:
         """Return the free space of the file system, bytes."""
-        return shutil.disk_usage(self.directory).free
+        system = os.statvfs(self.directory)
+        return system.f_bavail * system.f_frsize
 
     def has_room(self, size: int = 0) -> bool:
         """Say whether `size` bytes would leave the free-space floor untouched."""
@@ -143,10 +173,16 @@ class Spool:
         found = [path for path in self.incoming_dir.iterdir() if path.suffix != PART]
         return sorted(path for path in found if path.suffix != DCM or not _NAME.fullmatch(path.stem))
 
-    def sweep_partials(self) -> int:
-        """Remove partial files that a crash left; to be called before the listener accepts. Returns how many."""
+    def sweep_partials(self, writer: str = "") -> int:
+        """Remove partial files that a crash left; to be called before the listener accepts. Returns how many.
+
+        Parameters
+        ----------
+        writer
+            Whose; it has ended. Empty: everybody's.
+        """
         found = (*self.incoming_dir.iterdir(), *self.commitments_dir.iterdir())
-        partials = [path for path in found if path.suffix == PART]
+        partials = [path for path in found if path.name.endswith(f".{writer}{PART}" if writer else PART)]
         for path in partials:
             path.unlink(missing_ok=True)
         return len(partials)

@@ -24,7 +24,9 @@ CHUNK_BYTES = 1 << 20
 PRIVATE_UMASK = 0o077
 
 
-def spawn(command: Sequence[str], log_file: Path | None, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def spawn(
+    command: Sequence[str], log_file: Path | None, environment: Mapping[str, str], descriptors: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     """Start a command that dies with us, even when we are killed with SIGKILL.
 
     Whatever it makes is readable by nobody else (umask 077), unless it says otherwise itself.
@@ -41,6 +43,8 @@ def spawn(command: Sequence[str], log_file: Path | None, environment: Mapping[st
         Where standard output and standard error are appended (made 0600); None for our standard error.
     environment
         The whole environment of the child.
+    descriptors
+        Open files that the child has too, under the same numbers.
 
     Raises
     ------
@@ -60,6 +64,7 @@ def spawn(command: Sequence[str], log_file: Path | None, environment: Mapping[st
             env=dict(environment),
             start_new_session=True,
             umask=PRIVATE_UMASK,
+            pass_fds=descriptors,
         )
 
 

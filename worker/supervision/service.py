@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -66,6 +66,8 @@ class ServiceState:
         How soon it is started again when it has ended.
     echo
         Where the lines of its log are written too.
+    descriptors
+        Asked for the open files that it is to have too, each time it is started.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ServiceState:
         log_file: Path | None,
         restart: Restart,
         echo: TextIO | None = None,
+        descriptors: Callable[[], Sequence[int]] = tuple,
     ) -> None:
         self.service = service
         self.log_file = log_file
@@ -87,6 +90,7 @@ class ServiceState:
         self._started_at = 0.0
         self._last_end = ""
         self._echo = echo
+        self._descriptors = descriptors
         self._echoed = log_file.stat().st_size if log_file is not None and log_file.exists() else 0
         self._rotate_at = 0.0
 
@@ -156,7 +160,8 @@ class ServiceState:
     def _start(self, extra: Mapping[str, str]) -> None:
         self._started_at = time.monotonic()
         try:
-            self.process = spawn(self.service.command, self.log_file, {**self._environment, **extra})
+            whole = {**self._environment, **extra}
+            self.process = spawn(self.service.command, self.log_file, whole, self._descriptors())
         except OSError as error:
             self._put_off(f"could not be started ({error})", self._started_at)
         else:

@@ -98,9 +98,9 @@ def test_bytes_then_name_then_directory_are_durable_before_the_answer(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    fsync, rename, sync = spool_module.os.fsync, Path.rename, spool_module.sync_directory
+    fsync, rename, sync = spool_module.os.fsync, spool_module.os.rename, spool_module.sync_directory
     monkeypatch.setattr(spool_module.os, "fsync", lambda number: (steps.append("fsync"), fsync(number)))
-    monkeypatch.setattr(Path, "rename", lambda path, to: (steps.append("rename"), rename(path, to))[1])
+    monkeypatch.setattr(spool_module.os, "rename", lambda path, to: (steps.append("rename"), rename(path, to))[1])
     monkeypatch.setattr(spool_module, "sync_directory", lambda path: (steps.append(path.name), sync(path)))
     answer(spool, GOOD)
     assert steps == ["fsync", "rename", "commitments", "fsync"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_listener.inflow import HEAD, MAX_PDU_LENGTH, PACE_BYTES, Head, Inflow, Pace
+from dicom_listener.inflow import AHEAD, HEAD, PACE_BYTES, Inflow, Pace
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ def taken(inflow: Inflow) -> list[bytes]:
     found = []
     while True:
         head = inflow.head()
-        body = None if head is None else inflow.body(head.length)
+        body = None if head is None else inflow.body(head[1])
         if head is not None and body is not None:
             found.append(bytes(body))
-            inflow.drop(head.length)
+            inflow.drop(head[1])
         elif not inflow.fill():
             return found
 
@@ -59,7 +59,7 @@ def test_nothing_is_waited_for(ends: tuple[socket.socket, socket.socket]) -> Non
     theirs.sendall(pdu(b"12345678")[:8])
     assert inflow.fill() == 8
     assert inflow.begun_at is not None
-    assert inflow.head() == Head(4, 8)
+    assert inflow.head() == (4, 8)
     assert not inflow.ready()
     assert inflow.body(8) is None
     theirs.close()
@@ -86,8 +86,8 @@ def test_what_was_read_ahead_has_begun_when_its_turn_comes(ends: tuple[socket.so
 def test_a_pdu_longer_than_the_buffer_is_given_one_of_its_length(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     theirs.setblocking(False)
-    inflow, body = Inflow(ours), bytes(range(256)) * 2048
-    assert len(body) > 2 * MAX_PDU_LENGTH
+    inflow, body = Inflow(ours), bytes(range(256)) * 4096
+    assert len(body) > AHEAD
     sent, rest = 0, pdu(b"before") + pdu(body)
     found: list[bytes] = []
     while sent < len(rest):
@@ -104,7 +104,7 @@ def test_part_of_a_head_at_the_end_of_the_buffer_is_no_end_of_the_connection(
 ) -> None:
     ours, theirs = ends
     theirs.setblocking(False)
-    whole = 2 * (HEAD.size + MAX_PDU_LENGTH)
+    whole = AHEAD
     first = bytes(whole - HEAD.size - left)
     sent, stream, inflow = 0, pdu(first) + pdu(b"second"), Inflow(ours)
     read = 0
@@ -149,3 +149,15 @@ def test_our_own_work_makes_no_peer_slow(monkeypatch: pytest.MonkeyPatch) -> Non
     pace.work_ends()
     now = 152.0
     assert pace.slow_seconds == 2.0
+
+
+def test_what_was_handed_out_keeps_its_bytes_until_more_is_read(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    inflow = Inflow(ours)
+    theirs.sendall(pdu(b"first") + pdu(b"second")[:9])
+    inflow.fill()
+    first = inflow.body(5)
+    assert first is not None
+    inflow.drop(5)
+    assert inflow.body(AHEAD) is None, "there is no room for so much: it is made when more is read"
+    assert bytes(first) == b"first"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dicom_listener.dimse_status import ACCEPTED, Answer
 from dicom_listener.handlers import Handlers, Operation
-from dicom_listener.messages import COMMAND_SET_CAP, Messages
+from dicom_listener.messages import COMMAND_SET_CAP, FRAGMENTS, Messages
 from dicom_listener.request import Request
 from tests.support.raw_store import command_set, element, parse_command_set, pdv, store_request
 from worker.commitment.message import Kind
@@ -25,12 +25,14 @@ class Recorded:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.data = b""
+        self.writes = 0
         self.ended = ""
         self.sent_when_told: int | None = None
         self.wire: Wire | None = None
 
-    def write(self, fragment: memoryview) -> None:
-        self.data += fragment
+    def write(self, *fragments: memoryview) -> None:
+        self.data += b"".join(fragments)
+        self.writes += 1
 
     def finish(self) -> Answer:
         self.ended = "finished"
@@ -256,3 +258,32 @@ def test_any_bytes_are_a_message_or_a_protocol_error(body: bytes) -> None:
         Wire().receive(body)
     except ProtocolError:
         return
+
+
+def test_fragments_that_came_together_are_written_together_before_their_bytes_change() -> None:
+    wire = Wire()
+    wire.receive(pdv(1, 3, store_request(CT, "1.2.3")))
+    store = wire.handlers.stores[0]
+    came = bytearray(pdv(1, 0, b"one") + pdv(1, 0, b"two"))
+    wire.messages.receive(memoryview(came))
+    wire.messages.settle()
+    came[:] = bytes(len(came))
+    assert (store.data, store.writes) == (b"onetwo", 1)
+    wire.messages.settle()
+    wire.receive(pdv(1, 2, b"end"))
+    assert (store.data, store.writes, store.ended) == (b"onetwoend", 2, "finished")
+
+
+def test_many_small_fragments_are_not_hoarded() -> None:
+    wire = Wire()
+    wire.receive(pdv(1, 3, store_request(CT, "1.2.3")), *[pdv(1, 0, b"x")] * (2 * FRAGMENTS + 1))
+    assert wire.handlers.stores[0].writes == 2
+
+
+def test_what_was_abandoned_is_not_written_later() -> None:
+    wire = Wire()
+    wire.receive(pdv(1, 3, store_request(CT, "1.2.3")), pdv(1, 0, b"one"))
+    wire.messages.abandon()
+    wire.messages.settle()
+    store = wire.handlers.stores[0]
+    assert (store.data, store.ended) == (b"", "abandoned")

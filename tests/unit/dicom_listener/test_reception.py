@@ -104,11 +104,10 @@ def test_a_write_failure_is_remembered_and_the_rest_drained(
 
 @pytest.mark.parametrize("call", ["fsync", "rename", "open"])
 def test_a_failure_to_make_it_durable_is_no_success(spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    owner = Path if call == "rename" else os
     if call == "open":
         monkeypatch.setattr(os, "open", failing(errno.EROFS))
     reception = begin(spool)
-    monkeypatch.setattr(owner, call, failing(errno.EIO))
+    monkeypatch.setattr(os, call, failing(errno.EIO))
     reception.write(memoryview(b"x"))
     assert reception.finish().status == OUT_OF_RESOURCES
     monkeypatch.undo()

@@ -61,18 +61,18 @@ def test_the_bytes_are_durable_before_the_name_and_the_name_before_commit_return
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    real_fsync, real_rename = os.fsync, Path.rename
+    real_fsync, real_rename = os.fsync, os.rename
 
     def fsync(descriptor: int) -> None:
         steps.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
         real_fsync(descriptor)
 
-    def rename(path: Path, target: Path) -> Path:
+    def rename(path: str, target: str) -> None:
         steps.append("rename")
-        return real_rename(path, target)
+        real_rename(path, target)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
     store(spool)
     assert steps == ["file", "rename", "directory"]
 
@@ -94,17 +94,9 @@ def test_close_may_be_called_twice(spool: Spool) -> None:
 
 def test_a_short_write_is_continued(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     incoming = spool.receive()
-    real = incoming.file
-
-    class Slow:
-        def write(self, view: memoryview) -> int:
-            return real.write(view[:3])
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(real, name)
-
-    monkeypatch.setattr(incoming, "file", Slow())
-    incoming.write(b"0123456789")
+    real = os.write
+    monkeypatch.setattr(os, "writev", lambda descriptor, pieces: real(descriptor, b"".join(pieces)[:3]))
+    incoming.write(b"01", b"", b"23456", b"789")
     assert incoming.commit().read_bytes() == b"0123456789"
     incoming.close()
 
@@ -136,12 +128,23 @@ def test_the_floor_counts_what_is_to_come(spool: Spool) -> None:
 
 def test_partials_of_a_crash_are_swept_and_arrivals_stay(spool: Spool) -> None:
     arrival = store(spool)
-    partial = spool.receive()
-    partial.write(b"half")
-    partial.file.close()
+    (spool.incoming_dir / f"{new_name()}.part").write_bytes(b"half")
     assert spool.sweep_partials() == 1
     assert list(spool.incoming_dir.iterdir()) == [arrival]
     assert spool.sweep_partials() == 0
+
+
+def test_partials_of_one_writer_are_swept_alone(tmp_path: Path) -> None:
+    dead, alive = (Spool(tmp_path / "spool", writer=name) for name in ("acceptor1", "acceptor11"))
+    left, message, arriving = dead.receive(), dead.receive_commitment(), alive.receive()
+    assert alive.sweep_partials("acceptor1") == 2
+    arriving.write(b"all of it")
+    assert alive.arrivals() == [] == alive.strangers()
+    assert arriving.commit().read_bytes() == b"all of it"
+    assert len(alive.arrivals()) == 1
+    for one in (left, message, arriving):
+        one.close()
+    assert alive.sweep_partials() == 0
 
 
 def test_an_object_is_filed_by_its_day_and_found_before_and_after(spool: Spool) -> None:

@@ -1,0 +1,201 @@
+"""Several processes that serve the DICOM ports: started, started again when they die, stopped with us.
+
+Each has the listening sockets; a connection goes to whichever takes it first. What one leaves behind when it dies, half
+an object, is swept when it has ended and no earlier: the others go on.
+"""
+
+import itertools
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from prometheus_client import multiprocess
+
+from dicom_listener.acceptor import Inheritance
+from dicom_listener.common_places import CommonPlaces, Window, channel
+from dicom_listener.places import Places
+from dicom_listener.server import LAST_SECONDS, UNASSOCIATED
+from worker.intake.spool import Spool
+from worker.logs import get_logger
+from worker.supervision.processes import finish
+from worker.supervision.service import Restart, Service, ServiceState
+
+log = get_logger(__name__)
+
+ACCEPTOR = (sys.executable, "-m", "dicom_listener.acceptor")
+START_SECONDS = 30.0
+"""How long we wait for all of them to accept before we say that we listen; connections wait meanwhile."""
+TICK_SECONDS = 0.1
+
+
+def processes(wanted: int) -> int:
+    """Return how many processes are to serve the ports: as many as wanted; 0: one for two cores, 1 to 4."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return wanted or min(max(cores // 2, 1), 4)
+
+
+class Acceptors:
+    """Keeps several acceptors running, from a thread of its own (the kernel kills them when that thread ends).
+
+    Parameters
+    ----------
+    count
+        How many.
+    sockets
+        What they serve: `dicom_listener.sockets.bind`.
+    spool
+        Where they write; for what those that died have left.
+    max_associations
+        Associations served at once, by all of them together.
+    environment
+        The whole environment of each.
+    metrics_dir
+        Where their metrics lie, if they share any.
+    restart
+        How soon one that died is started again.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        sockets: Sequence[socket.socket],
+        spool: Spool,
+        *,
+        max_associations: int,
+        environment: Mapping[str, str] | None = None,
+        metrics_dir: Path | None = None,
+        restart: Restart | None = None,
+    ) -> None:
+        self._sockets = list(sockets)
+        self._addresses: list[tuple[str, int]] = [one.getsockname()[:2] for one in sockets]
+        self._places = CommonPlaces(Places(max_associations, max_associations + UNASSOCIATED))
+        self._runs = itertools.count()
+        given = os.environ if environment is None else environment
+        self._acceptors = [
+            _Acceptor(number, self._begin, spool, metrics_dir, given, restart or Restart(first=0.2, longest=30.0))
+            for number in range(1, count + 1)
+        ]
+        self._stop_at = 0.0
+        self._stopping = threading.Event()
+        self._reload = threading.Event()
+        self._thread = threading.Thread(target=self._look_after, name="acceptors", daemon=True)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that are bound; the port that speaks TLS, where one does."""
+        return self._addresses[0][0], self._addresses[0][1]
+
+    @property
+    def plain_port(self) -> int | None:
+        """The second port, without TLS, where there is one."""
+        return self._addresses[1][1] if len(self._addresses) > 1 else None
+
+    def start(self) -> None:
+        """Start them, and return when each accepts, or has had the time to."""
+        self._thread.start()
+        deadline = time.monotonic() + START_SECONDS
+        for acceptor in self._acceptors:
+            acceptor.wait_ready(deadline)
+
+    def alive(self) -> bool:
+        """Whether somebody looks after them."""
+        return self._thread.is_alive()
+
+    def reload(self) -> None:
+        """Have each read its certificates again."""
+        self._reload.set()
+
+    def drain(self, seconds: float) -> None:
+        """Refuse what is new, have each let running transfers finish; kill what has not ended in time."""
+        for one in self._sockets:
+            one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._stop_at = time.monotonic() + seconds + LAST_SECONDS + 1
+        self._stopping.set()
+        self._thread.join()
+
+    def _begin(self) -> tuple[Inheritance, socket.socket, Window]:
+        """Make what the next acceptor has from us: to be passed on, closed here then, and where it asks for places."""
+        ours, theirs = channel()
+        listening = tuple(one.fileno() for one in self._sockets)
+        return Inheritance(next(self._runs), listening, theirs.fileno()), theirs, self._places.open(ours)
+
+    def _look_after(self) -> None:
+        while not self._stopping.wait(TICK_SECONDS):
+            reload = self._reload.is_set()
+            self._reload.clear()
+            for acceptor in self._acceptors:
+                if reload:
+                    acceptor.send(signal.SIGHUP)
+                acceptor.look_after()
+        for acceptor in self._acceptors:
+            acceptor.send(signal.SIGTERM)
+        for acceptor in self._acceptors:
+            acceptor.finish(self._stop_at)
+
+
+class _Acceptor:
+    """One of them, again and again; only the thread that starts it may use this, but for `wait_ready`."""
+
+    def __init__(
+        self,
+        number: int,
+        begin: Callable[[], tuple[Inheritance, socket.socket, Window]],
+        spool: Spool,
+        metrics_dir: Path | None,
+        environment: Mapping[str, str],
+        restart: Restart,
+    ) -> None:
+        self._begin, self._spool, self._metrics_dir = begin, spool, metrics_dir
+        self._inherited: Inheritance | None = None
+        self._theirs: socket.socket | None = None
+        self._ready: threading.Event | None = None
+        self._started = threading.Event()
+        service = Service(f"acceptor {number}", ACCEPTOR)
+        self._state = ServiceState(service, environment, None, restart, descriptors=self._descriptors)
+
+    def look_after(self) -> None:
+        """Start it where that is due; where it has ended, clear away what it left."""
+        process = self._state.process
+        if self._state.look_after(self._prepare) and process is not None:
+            self._clear_away(process.pid)
+        if self._theirs is not None:
+            self._theirs.close()
+            self._theirs = None
+            self._started.set()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self._state.process is not None:
+            self._state.process.send_signal(number)
+
+    def finish(self, deadline: float) -> None:
+        """Wait until it has ended; kill it when it has not by then."""
+        process = self._state.process
+        if process is not None:
+            finish(process, self._state.service.name, max(deadline - time.monotonic(), 0.0))
+            self._clear_away(process.pid)
+
+    def wait_ready(self, deadline: float) -> None:
+        """Wait until it accepts, or has ended before it did."""
+        if self._started.wait(max(deadline - time.monotonic(), 0.0)) and self._ready is not None:
+            self._ready.wait(max(deadline - time.monotonic(), 0.0))
+
+    def _prepare(self, _name: str) -> dict[str, str]:
+        self._inherited, self._theirs, window = self._begin()
+        self._ready = window.ready
+        return self._inherited.to_environment()
+
+    def _descriptors(self) -> tuple[int, ...]:
+        return (*self._inherited.sockets, self._inherited.places) if self._inherited else ()
+
+    def _clear_away(self, pid: int) -> None:
+        if self._metrics_dir is not None:
+            multiprocess.mark_process_dead(pid, str(self._metrics_dir))  # type: ignore[no-untyped-call]
+        if self._inherited is not None and (swept := self._spool.sweep_partials(self._inherited.writer)):
+            log.warning("partial_files_swept", count=swept, fix="none: their senders had no answer and send again")

@@ -1,0 +1,135 @@
+"""Places that one process counts for several: the rules of one, whoever holds the slow."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from dicom_listener.common_places import AskedPlaces, CommonPlaces, Window, channel
+from dicom_listener.places import SLOW_SECONDS, Places
+
+
+class Peer:
+    def __init__(self, number: int, slow_seconds: float = 0.0) -> None:
+        self.number = number
+        self.address, self.peer = "10.0.0.1", "10.0.0.1:5000"
+        self.slow_seconds = slow_seconds
+        self.gone = threading.Event()
+
+    def give_way(self) -> None:
+        self.gone.set()
+
+
+class Process:
+    """One that asks, as its end of the channel."""
+
+    def __init__(self, common: CommonPlaces) -> None:
+        ours, self.theirs = channel()
+        self.window: Window = common.open(ours)
+        self.lost = threading.Event()
+        self.places = AskedPlaces(self.theirs, self.lost.set)
+
+    def die(self) -> None:
+        self.places._lines.close()
+
+
+@pytest.fixture
+def common() -> CommonPlaces:
+    return CommonPlaces(Places(associations=2, connections=5))
+
+
+@pytest.fixture
+def two(common: CommonPlaces) -> Iterator[tuple[Process, Process]]:
+    with ExitStack() as stack:
+        first, second = Process(common), Process(common)
+        stack.callback(first.die)
+        stack.callback(second.die)
+        yield first, second
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+def associated(process: Process, *peers: Peer) -> bool:
+    return all(process.places.enter(peer) and process.places.associate(peer) for peer in peers)
+
+
+def test_the_limit_is_that_of_all_together(two: tuple[Process, Process]) -> None:
+    first, second = two
+    one, other, late = Peer(1), Peer(1001), Peer(1002)
+    assert associated(first, one)
+    assert associated(second, other)
+    assert second.places.enter(late)
+    assert not second.places.associate(late)
+    first.places.dissociate(one)
+    assert second.places.associate(late), "what one process gives back, another gets"
+
+
+def test_the_slowest_gives_way_whoever_holds_it(two: tuple[Process, Process]) -> None:
+    first, second = two
+    slow, slower = Peer(1, SLOW_SECONDS + 1), Peer(2, SLOW_SECONDS + 2)
+    assert associated(first, slow, slower)
+    assert associated(second, Peer(1001))
+    assert slower.gone.wait(20)
+    assert not slow.gone.is_set()
+    slow.slow_seconds = 0.0
+    late = Peer(1002)
+    assert second.places.enter(late)
+    assert not second.places.associate(late), "how slow it was a moment ago does not count"
+
+
+def test_the_slow_of_the_same_process_give_way_too(two: tuple[Process, Process]) -> None:
+    first, _ = two
+    slow = Peer(1, SLOW_SECONDS + 1)
+    assert associated(first, slow, Peer(2), Peer(3))
+    assert slow.gone.wait(20)
+
+
+def test_the_places_of_a_process_that_died_are_free(two: tuple[Process, Process]) -> None:
+    first, second = two
+    assert associated(first, Peer(1), Peer(2))
+    first.die()
+    late = Peer(1001)
+    assert second.places.enter(late)
+    wait_for(lambda: second.places.associate(late))
+    assert first.lost.wait(20)
+    assert first.window.ready.wait(20), "nobody waits for one that has ended"
+    assert not first.places.enter(Peer(3)), "who counts nothing takes nobody"
+
+
+def test_what_left_or_was_refused_is_forgotten(two: tuple[Process, Process]) -> None:
+    first, _ = two
+    peers = [Peer(number) for number in range(20)]
+    taken = [peer for peer in peers if first.places.enter(peer)]
+    assert len(taken) < len(peers), "those that were told to go are still there"
+    for peer in peers:
+        first.places.leave(peer)
+        first.places.leave(peer)
+    assert first.places._occupants == first.places._answers == {}
+    wait_for(lambda: first.window._remotes == {})
+    assert associated(first, Peer(100), Peer(101))
+
+
+def test_a_process_that_says_nothing_has_nobody_slow_and_holds_nobody_up(common: CommonPlaces) -> None:
+    ours, theirs = channel()
+    common.open(ours)
+    with theirs:
+        asking = Process(common)
+        assert associated(asking, Peer(1), Peer(2))
+        late = Peer(3)
+        assert asking.places.enter(late)
+        assert not asking.places.associate(late)
+        asking.die()
+
+
+def test_it_is_known_when_a_process_accepts(two: tuple[Process, Process]) -> None:
+    first, second = two
+    first.places.ready()
+    assert first.window.ready.wait(20)
+    assert not second.window.ready.is_set()

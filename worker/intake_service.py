@@ -113,6 +113,7 @@ class Intake:
             if self._anchoring is not None:
                 self._anchoring.follow()
             self._next_sweep = time.monotonic() + self._settings.sweep_seconds
+        pipeline.hint_when_due()
         if self._timetable is not None:
             self._timetable.turn()
         return handled

@@ -11,7 +11,7 @@ Storage commitment, which answers for what was stored, goes the same way beside 
 import socket
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -124,6 +124,7 @@ class Pipeline:
         self.stopping = stopping
         self.batch_seconds = batch_seconds
         self._batch_sizes: dict[str, tuple[Classifier, BatchSize]] = {}
+        self._report_due: datetime | None = None
         self._alive_at: dict[str, float] = {}
         self._shown: set[tuple[str, str]] = set()
         self.patience = Patience(database, work, stopping)
@@ -172,6 +173,7 @@ class Pipeline:
         with self.grace.watch(), self.database.read() as session:
             lost = self.work.lost_for_good(session)
             due, pending = self.work.due(session), self.work.pending(session)
+            self._report_due = self.work.next_due(session, WorkKind.REPORT)
         for item in [] if self.grace.holds() else lost:
             self.giving_up.lost(item)
         self.wakeups.send(hints((one.kind, one.lane, one.count) for one in due))
@@ -183,6 +185,14 @@ class Pipeline:
             metrics.work_pending.labels(kind=kind, model=lane).set(count)
             metrics.work_oldest_seconds.labels(kind=kind, model=lane).set(age)
         metrics.spool_free_bytes.set(self.spool.free_bytes())
+
+    def hint_when_due(self) -> None:
+        """Between two sweeps: wake somebody up for the next report at the moment when its study has been quiet."""
+        if self._report_due is None or self.work.clock() < self._report_due:
+            return
+        with self.database.read() as session:
+            self._report_due = self.work.next_due(session, WorkKind.REPORT)
+        self.wakeups.send({queue_of(WorkKind.REPORT, "")})
 
     @property
     def _longest_wait(self) -> timedelta:

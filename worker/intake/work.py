@@ -379,6 +379,11 @@ class Work:
     def _is_lost(now: datetime) -> sa.ColumnElement[bool]:
         return sa.and_(is_leased(), col(WorkItem.lease_until) < now)
 
+    def next_due(self, session: Session, kind: WorkKind) -> datetime | None:
+        """Return when the next of what is owed but not yet due will be; None where there is none."""
+        waits = sa.select(sa.func.min(col(WorkItem.not_before))).where(is_owed(), col(WorkItem.kind) == kind)
+        return session.scalar(waits.where(col(WorkItem.not_before) > self.clock()))
+
     def due(self, session: Session) -> list[Due]:
         """Return what could be done now, by kind and lane."""
         return self._counted(session, sa.and_(is_owed(), col(WorkItem.not_before) <= self.clock()))

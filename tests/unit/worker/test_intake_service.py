@@ -25,6 +25,9 @@ class Outage:
     def register_arrivals(self) -> int:
         return 0  # an empty spool asks the database nothing
 
+    def hint_when_due(self) -> None:
+        """Nothing ever is."""
+
     def sweep(self) -> None:
         self._sweep += 1
         if self._sweep >= self._sweeps:

@@ -134,7 +134,7 @@ def _lost_reports(session: Session, reports_dir: Path, *, verify: bool) -> list[
 def _owed(session: Session) -> set[int]:
     """Return the instances for which inference is owed or under way."""
     return set(
-        session.scalars(of_open_work(sa.select(col(WorkItem.subject_id)).where(WorkItem.kind == WorkKind.INFER)))
+        session.scalars(of_open_work(sa.select(col(WorkItem.subject_id)).where(col(WorkItem.kind) == WorkKind.INFER)))
     )
 
 

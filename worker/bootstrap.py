@@ -19,6 +19,7 @@ from worker.intake.routing import Router
 from worker.intake.spool import Spool
 from worker.intake.work import Work
 from worker.pipeline import Pipeline
+from worker.retention.finished_work import FinishedWork
 from worker.retention.removal import Retention
 from worker.supervision.plan import default_services, usable_cores
 from worker.supervision.service import Service
@@ -124,6 +125,11 @@ def retention(settings: Settings, pipeline: Pipeline) -> Retention:
         days=settings.retention_days,
         floor_bytes=settings.retention_floor_bytes,
     )
+
+
+def finished_work(settings: Settings, database: Database) -> FinishedWork:
+    """Return what removes the rows of finished work."""
+    return FinishedWork(database, days=settings.work_days)
 
 
 def build_pipeline(

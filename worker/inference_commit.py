@@ -27,7 +27,7 @@ from worker.inference.environment import environment
 from worker.intake.registration import Record
 from worker.intake.work import Claim, Failure, Owed, Work, lease_lost
 from worker.logs import get_logger
-from worker.study_state import refresh_all
+from worker.study_state import all_written, refresh_all
 
 if TYPE_CHECKING:
     from models.card import Card
@@ -71,7 +71,8 @@ class InferenceCommit:
             ours = self._end(session, claims, outcomes)
             kept = [pair for pair in zip(claims, outcomes, strict=True) if pair[0].id in ours]
             instances = self._write(session, kept, classifier, version.id or 0)
-            self.settle_instances(session, instances)
+            with session.no_autoflush:  # the instances are written once, whole
+                self.settle_instances(session, instances)
             refresh_all(session, studies)
             self.owe_reports(session, studies)
         _count([outcome for _, outcome in kept], classifier)
@@ -152,6 +153,7 @@ class InferenceCommit:
                 instance.status = InstanceStatus.FAILED
             else:
                 instance.status, instance.reason = InstanceStatus.CLASSIFIED, ""
+            all_written(instance, "status", "reason", "remark")
             session.add(instance)
 
     def fail_instance(self, session: Session, instance: Instance, reason: str, model: str) -> None:

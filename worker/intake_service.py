@@ -99,7 +99,8 @@ class Intake:
         if self._away:
             made.grace.begin()
         self._anchoring = Anchoring(database, AnchorFile(self._settings.anchors_file), actor=actor)
-        self._timetable = Timetable(bootstrap.retention(self._settings, made))
+        finished = bootstrap.finished_work(self._settings, database)
+        self._timetable = Timetable(bootstrap.retention(self._settings, made), finished)
         self._forwarder = self._forward(database)
         self._pipeline = made
         log.info("intake_ready", broker=bool(self._settings.broker_url))

@@ -15,6 +15,8 @@ from worker.database import (
     Delivery,
     DeliveryStatus,
     Instance,
+    ModelVersion,
+    Prediction,
     Report,
     Study,
     WorkItem,
@@ -187,9 +189,10 @@ def reprocess(pipeline: Pipeline, study_instance_uid: str, models: Sequence[str]
             earlier = session.exec(
                 select(WorkItem).where(WorkItem.kind == WorkKind.INFER, WorkItem.subject_id == instance.id)
             ).all()
-            if not earlier:
+            lanes = {item.lane for item in earlier} | _predicted_by(session, instance)
+            if not lanes:
                 continue  # failed at registration (a UID conflict): there is nothing to run again
-            for model in models or sorted({item.lane for item in earlier}):
+            for model in models or sorted(lanes):
                 name = model.partition("@")[0]
                 for item in earlier:
                     if item.state == WorkState.QUARANTINED and item.lane.partition("@")[0] == name:
@@ -213,6 +216,16 @@ def reprocess(pipeline: Pipeline, study_instance_uid: str, models: Sequence[str]
         refresh(session, study)
         pipeline.record(session, "study.reprocessed", study_instance_uid, {"models": list(models), "owed": owed})
     return owed
+
+
+def _predicted_by(session: Session, instance: Instance) -> set[str]:
+    """Return the models that have classified an instance: the row of the work may be removed by now."""
+    versions = session.exec(
+        select(ModelVersion.name, ModelVersion.version)
+        .join(Prediction, col(Prediction.model_version_id) == col(ModelVersion.id))
+        .where(Prediction.instance_id == instance.id)
+    )
+    return {f"{name}@{version}" for name, version in versions}
 
 
 def acknowledge(pipeline: Pipeline, study_instance_uid: str) -> None:

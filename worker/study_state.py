@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.orm.attributes import flag_modified
 from sqlmodel import Session, col, select
 
 from models.card import Card
@@ -37,7 +38,14 @@ def refresh_all(session: Session, studies: Sequence[Study]) -> None:
             study.completed_at = None
         elif study.completed_at is None:
             study.completed_at = utc_now()
+        all_written(study, "findings", "priority", "ai_status", "rank", "reason", "completed_at")
         session.add(study)
+
+
+def all_written(row: Study | Instance, *columns: str) -> None:
+    """Let these columns of a row be written, changed or not: rows that write the same columns share a statement."""
+    for column in columns:
+        flag_modified(row, column)
 
 
 def locked(session: Session, study_id: int) -> Study:

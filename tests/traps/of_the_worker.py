@@ -89,7 +89,7 @@ TRAPS = (
                 "worker/intake/statements.py",
                 "sa.case((head.c.lost_leases > 0, 1), else_=limit)",
                 "sa.literal(limit)",
-                f"{WORK}::test_work_of_a_vanished_worker_is_claimed_singly_and_given_up_in_the_end[sqlite]",
+                f"{WORK}::test_a_suspect_is_claimed_without_its_neighbours[sqlite]",
             ),
         ),
     ),

@@ -6,13 +6,24 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import StringIO
+from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from worker.audit.chain import Row, read_chain
 from worker.audit.log import moment_text
-from worker.database import AuditEvent, Delivery, Instance, Report, Study, WorkItem, WorkKind
+from worker.database import (
+    AuditEvent,
+    Delivery,
+    Instance,
+    ModelVersion,
+    Prediction,
+    Report,
+    Study,
+    WorkItem,
+    WorkKind,
+)
 from worker.errors import NotFound
 
 
@@ -63,7 +74,29 @@ def _subjects(session: Session, study_instance_uid: str) -> sa.Select[tuple[str]
         sa.select(col(Instance.sop_instance_uid)).where(col(Instance.study_id) == study_id),
         sa.select(col(Report.sop_instance_uid)).where(col(Report.study_id) == study_id),
         sa.select(col(WorkItem.subject)).where(work),
+        *_finished(session, study_id, deliveries),
     )
+
+
+def _finished(session: Session, study_id: int, deliveries: sa.Select[Any]) -> list[sa.Select[Any]]:
+    """Select what work about a study was about that is finished, and may be removed by now."""
+    next_one = session.get_one(Study, study_id).generation + 1
+    model = col(ModelVersion.name) + sa.literal("@") + col(ModelVersion.version)
+    predicted = (
+        sa.select(_text("instance ", col(Prediction.instance_id)) + sa.literal(" ") + model)
+        .select_from(Prediction)
+        .join(ModelVersion, col(ModelVersion.id) == col(Prediction.model_version_id))
+        .join(Instance, col(Instance.id) == col(Prediction.instance_id))
+        .where(col(Instance.study_id) == study_id)
+    )
+    words = f"study {study_id} generation "
+    reported = sa.select(_text(words, col(Report.generation))).where(col(Report.study_id) == study_id)
+    delivered = sa.select(_text("delivery ", col(Delivery.id))).where(col(Delivery.id).in_(deliveries))
+    return [predicted, reported, sa.select(sa.literal(f"{words}{next_one}")), delivered]
+
+
+def _text(word: str, number: Any) -> sa.ColumnElement[str]:
+    return sa.literal(word) + sa.cast(number, sa.Text)
 
 
 def json_lines(rows: Iterator[Row]) -> Iterator[str]:

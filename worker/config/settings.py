@@ -129,6 +129,9 @@ class Settings(TlsRules, AuditSettings, LoginSettings):
     retention_floor_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
         ByteSize(0), description="below so much free space the oldest go before their time; 0: never"
     )
+    work_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        30, description="rows of finished work are removed after so many days, what came of it stays; 0: never"
+    )
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     route: tuple[Route, ...] = Field((), description="[[route]] tables, tried before the shipped ones (firstread.toml)")
 

@@ -1,5 +1,6 @@
 """The engine and its sessions. SQLite (WAL, synchronous FULL) and PostgreSQL, the same on both."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,12 @@ from sqlmodel import Session, create_engine
 def is_away(error: BaseException) -> bool:
     """Say whether an error means that the database cannot be reached or asks to try again, not that it said no."""
     return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
+
+
+IDLE_SECONDS = 1.0
+"""A connection that was idle for so long is asked whether it is alive; one just used fails as one does in midstream."""
+
+_USED_AT = "used at"
 
 
 class Database:
@@ -56,9 +63,22 @@ class Database:
 
 
 def _postgresql_engine(url: sa.URL) -> Engine:
-    return create_engine(
-        url, pool_pre_ping=True, pool_size=5, hide_parameters=True, connect_args={"connect_timeout": 5}
-    )
+    engine = create_engine(url, pool_size=5, hide_parameters=True, connect_args={"connect_timeout": 5})
+
+    @event.listens_for(engine, "checkin")
+    def _note_use(_connection: Any, record: Any) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ask(connection: Any, record: Any, _fairy: Any) -> None:
+        if time.monotonic() - record.info.get(_USED_AT, time.monotonic()) < IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:  # the others are as old: each is made anew
+            raise sa.exc.InvalidatePoolError from error
+
+    return engine
 
 
 def _sqlite_engine(url: sa.URL) -> Engine:

@@ -15,7 +15,17 @@ import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from sqlmodel import Session, col, select
 
-from worker.database import Instance, InstanceStatus, ModelVersion, Report, Series, Study, WorkItem, WorkKind
+from worker.database import (
+    Instance,
+    InstanceStatus,
+    ModelVersion,
+    Prediction,
+    Report,
+    Series,
+    Study,
+    WorkItem,
+    WorkKind,
+)
 from worker.errors import ReportError
 from worker.reporting.study_result import Algorithm, Evidence, Iod, ReportedFinding, StudyResult
 
@@ -109,16 +119,20 @@ def gather(session: Session, study: Study) -> Gathered:
 def _versions(session: Session, study: Study) -> Sequence[ModelVersion]:
     """Return the model versions whose word counts; of a study that no model could read, those that were to."""
     counting = sorted({f"{entry['model']}@{entry['model_version']}" for entry in study.findings})
-    if not counting:
-        counting = sorted(
-            session.exec(
-                select(WorkItem.lane)
-                .join(Instance, col(Instance.id) == col(WorkItem.subject_id))
-                .where(WorkItem.kind == WorkKind.INFER, Instance.study_id == study.id)
-                .distinct()
-            ).all()
-        )
     identifier = col(ModelVersion.name) + sa.literal("@") + col(ModelVersion.version)
+    if not counting:  # the work of what was predicted may be removed by now
+        owed = (
+            select(WorkItem.lane)
+            .join(Instance, col(Instance.id) == col(WorkItem.subject_id))
+            .where(WorkItem.kind == WorkKind.INFER, Instance.study_id == study.id)
+        )
+        predicted = (
+            select(identifier)
+            .join(Prediction, col(Prediction.model_version_id) == col(ModelVersion.id))
+            .join(Instance, col(Instance.id) == col(Prediction.instance_id))
+            .where(Instance.study_id == study.id)
+        )
+        counting = sorted(session.scalars(sa.union(owed, predicted)))
     return session.exec(
         select(ModelVersion).where(identifier.in_(counting)).order_by(col(ModelVersion.name), col(ModelVersion.version))
     ).all()

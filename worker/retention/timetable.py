@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Iterator
+from itertools import chain
 
-from worker.retention.removal import Removal, Retention
+from worker.retention.finished_work import FinishedWork
+from worker.retention.removal import Retention
 
 DAY_SECONDS = 86_400.0
 SHORT_SECONDS = 60.0
@@ -13,11 +15,20 @@ TURN_SECONDS = 0.2
 
 
 class Timetable:
-    """Runs retention once a day, and whenever space is short; at the start in any case, to finish what was begun."""
+    """Runs retention once a day, and whenever space is short; at the start in any case, to finish what was begun.
 
-    def __init__(self, retention: Retention) -> None:
+    Parameters
+    ----------
+    retention
+        Removes stored bytes.
+    work
+        Removes the rows of finished work; None: they stay.
+    """
+
+    def __init__(self, retention: Retention, work: FinishedWork | None = None) -> None:
         self._retention = retention
-        self._running: Iterator[Removal] | None = None
+        self._work = work
+        self._running: Iterator[object] | None = None
         self._is_begun = False
         self._next_day = self._next_look = float("-inf")
 
@@ -26,7 +37,7 @@ class Timetable:
         now = time.monotonic()
         running = self._running
         if running is None and self._is_time(now):
-            running = self._retention.run()
+            running = chain(self._retention.run(), self._work.run() if self._work else ())
         self._running = None
         while running is not None and time.monotonic() < now + TURN_SECONDS:
             if next(running, None) is None:
@@ -34,7 +45,8 @@ class Timetable:
         self._running = running
 
     def _is_time(self, now: float) -> bool:
-        if not self._is_begun or (self._retention.days and now >= self._next_day):
+        daily = self._retention.days or (self._work and self._work.days)
+        if not self._is_begun or (daily and now >= self._next_day):
             return True
         if self._retention.floor_bytes and now >= self._next_look:
             self._next_look = now + SHORT_SECONDS

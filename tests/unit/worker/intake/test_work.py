@@ -13,7 +13,7 @@ from sqlmodel import select
 from worker import schema
 from worker.database import Database, WorkItem, WorkKind, WorkState
 from worker.errors import LeaseLost
-from worker.intake.work import Work
+from worker.intake.work import Failure, Owed, Work
 
 START = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
 
@@ -128,6 +128,66 @@ def test_work_of_a_vanished_worker_is_claimed_singly_and_given_up_in_the_end(wor
         assert work.give_up_lost(session, lost) == ""
     assert item(work, "instance 2").state == WorkState.QUARANTINED
     assert "vanished" in (item(work, "instance 2").last_error or "")
+
+
+def test_a_suspect_is_claimed_without_its_neighbours(work: Work, clock: Clock) -> None:
+    owe(work, 1)
+    work.claim(WorkKind.INFER, lane="m@1")
+    clock.tick(31)
+    with work.database.write() as session:
+        work.take_back(session)
+    owe(work, 3, first=1)
+    assert [claim.subject_id for claim in work.claim(WorkKind.INFER, lane="m@1", limit=4)] == [0]
+    assert [claim.subject_id for claim in work.claim(WorkKind.INFER, lane="m@1", limit=4)] == [1, 2, 3]
+
+
+def test_a_suspect_further_on_is_left_out_of_a_batch(work: Work, clock: Clock) -> None:
+    owe(work, 3)
+    claims = work.claim(WorkKind.INFER, lane="m@1", limit=2)
+    with work.database.write() as session:
+        work.put_off(session, claims[0], "", seconds=0.0)
+    clock.tick(31)
+    with work.database.write() as session:
+        work.take_back(session)
+    assert [claim.subject_id for claim in work.claim(WorkKind.INFER, lane="m@1", limit=4)] == [0, 2]
+    assert [claim.subject_id for claim in work.claim(WorkKind.INFER, lane="m@1", limit=4)] == [1]
+
+
+def test_of_a_batch_those_that_are_ours_are_ended_and_the_others_named(work: Work, clock: Clock) -> None:
+    owe(work, 6)
+    claims = work.claim(WorkKind.INFER, lane="m@1", limit=6)
+    clock.tick(31)
+    with work.database.write() as session:
+        work.take_back(session)
+    newer = [work.claim(WorkKind.INFER, lane="m@1")[0] for _ in range(3)]
+    mixed = [*newer[:2], *claims[1:4]]
+    with work.database.write() as session:
+        assert work.finish_all(session, mixed) == {newer[0].id, newer[1].id}
+    failures = [Failure(newer[2], "broken", final=True), Failure(claims[3], "late", final=False)]
+    with work.database.write() as session:
+        assert work.fail_all(session, failures) == {newer[2].id}
+    states = [item(work, f"instance {number}").state for number in range(6)]
+    assert states == ["done", "done", "quarantined", "owed", "owed", "owed"]
+    assert item(work, "instance 3").last_error != "late"
+
+
+def test_much_is_owed_at_once_as_each_by_itself(work: Work) -> None:
+    owe(work, 4)
+    done, given_up, held = work.claim(WorkKind.INFER, lane="m@1", limit=3)
+    with work.database.write() as session:
+        work.finish(session, done)
+        work.quarantine(session, given_up, "no")
+    later = START + timedelta(seconds=5)
+    owed = [Owed(f"instance {number}", number, "m@1", later) for number in range(6)]
+    with work.database.write() as session:
+        work.owe_all(session, WorkKind.INFER, owed)
+    found = [item(work, f"instance {number}") for number in range(6)]
+    assert [one.state for one in found] == ["owed", "owed", "leased", "owed", "owed", "owed"]
+    assert [one.not_before for one in found] == [later, later, START, later, later, later]
+    assert [one.attempts for one in found] == [0, 0, 1, 0, 0, 0]
+    assert [(one.last_error, one.finished_at) for one in found] == [(None, None)] * 6
+    with work.database.write() as session:
+        work.finish(session, held)
 
 
 def test_putting_off_grows_and_may_cost_no_attempt(work: Work, clock: Clock) -> None:

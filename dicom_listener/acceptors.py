@@ -28,7 +28,7 @@ from worker.supervision.service import Restart, Service, ServiceState
 log = get_logger(__name__)
 
 ACCEPTOR = (sys.executable, "-m", "dicom_listener.acceptor")
-START_SECONDS = 30.0
+START_SECONDS = 15.0
 """How long we wait for all of them to accept before we say that we listen; connections wait meanwhile."""
 TICK_SECONDS = 0.1
 

@@ -21,15 +21,16 @@ log = get_logger(__name__)
 
 PACES_SECONDS = 0.5
 """How long a process may take to say how slow its associations are; one that does not has none that are."""
-SEND_SECONDS = 5
-"""How long a process may take to read what it is told; one that does not is not told."""
+SEND_SECONDS = 5.0
+"""How long a process may take to read what it is told; one that does not is given up."""
 
 
 def channel() -> tuple[socket.socket, socket.socket]:
     """Return the two ends over which a process asks for places: the one of who counts, and its own."""
     ends = socket.socketpair()
+    patience = struct.pack("ll", int(SEND_SECONDS), int(SEND_SECONDS % 1 * 1_000_000))
     for end in ends:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
     return ends
 
 
@@ -41,9 +42,13 @@ class _Lines:
         self._sending = threading.Lock()
 
     def send(self, **message: Any) -> None:
-        """Send a message; `OSError` where nobody is there to take it."""
+        """Send a message; `OSError` where nobody takes it: half of it may be on its way, and nothing follows."""
         with self._sending:
-            self._end.sendall(json.dumps(message).encode() + b"\n")
+            try:
+                self._end.sendall(json.dumps(message).encode() + b"\n")
+            except OSError:
+                self._shut()
+                raise
 
     def received(self) -> Iterator[dict[str, Any]]:
         """Yield what comes, until the other end is closed."""
@@ -54,9 +59,12 @@ class _Lines:
 
     def close(self) -> None:
         """Close our end, and wake up who receives."""
+        self._shut()
+        self._end.close()
+
+    def _shut(self) -> None:
         with contextlib.suppress(OSError):
             self._end.shutdown(socket.SHUT_RDWR)
-        self._end.close()
 
 
 class AskedPlaces:
@@ -118,6 +126,15 @@ class AskedPlaces:
         return answer.get()
 
     def _listen(self) -> None:
+        try:
+            self._take_all()
+        finally:
+            self._over = True
+            for answer in list(self._answers.values()):
+                answer.put(False)
+            self._lost()
+
+    def _take_all(self) -> None:
         for message in self._lines.received():
             if "yes" in message:
                 if answer := self._answers.get(message["number"]):
@@ -129,10 +146,6 @@ class AskedPlaces:
                 paces = {one: occupant.slow_seconds for one, occupant in list(self._occupants.items())}
                 with contextlib.suppress(OSError):
                     self._lines.send(paces=paces)
-        self._over = True
-        for answer in list(self._answers.values()):
-            answer.put(False)
-        self._lost()
 
 
 class _Remote:

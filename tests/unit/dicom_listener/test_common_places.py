@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from dicom_listener import common_places
 from dicom_listener.common_places import AskedPlaces, CommonPlaces, Window, channel
 from dicom_listener.places import SLOW_SECONDS, Places
 
@@ -133,3 +134,15 @@ def test_it_is_known_when_a_process_accepts(two: tuple[Process, Process]) -> Non
     first.places.ready()
     assert first.window.ready.wait(20)
     assert not second.window.ready.is_set()
+
+
+def test_a_process_that_does_not_read_is_given_up(common: CommonPlaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common_places, "SEND_SECONDS", 0.2)
+    ours, theirs = channel()
+    window = common.open(ours)
+    with theirs:
+        for _ in range(100_000):
+            window.ask_paces()
+            if window._told.is_set():
+                break
+        assert window.ready.wait(20), "its end of the channel is closed, as if it had died"

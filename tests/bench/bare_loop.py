@@ -1,7 +1,7 @@
 """The limit of a backlog: decode, prepare and classify in a loop over files, nothing else, in bare processes.
 
-`python -m tests.bench.bare_loop MODEL ENGINE` says `ready`, then for each line of JSON, a list of paths, does them and
-says so. What a process needs to get ready is not counted.
+`python -m tests.bench.bare_loop MODEL ENGINE MODELS_DIR` says `ready`, then for each line of JSON, a list of paths,
+does them and says so. What a process needs to get ready is not counted.
 """
 
 import json
@@ -19,9 +19,9 @@ from models.registry import Registry
 from tests.bench.preparing import in_process
 
 
-def serve(model: str, engine: str) -> None:
+def serve(model: str, engine: str, models_dir: str) -> None:
     """Do what is asked for until there is no more of it."""
-    classifier = Classifier.load(Registry().find(model), engine=engine)
+    classifier = Classifier.load(Registry(Path(models_dir)).find(model), engine=engine)
     classifier.warm_up()
     print("ready", flush=True)
     for line in sys.stdin:
@@ -35,8 +35,8 @@ def serve(model: str, engine: str) -> None:
 class BareLoop:
     """So many processes of it, each with its share of the files."""
 
-    def __init__(self, model: str, engine: str, workers: int) -> None:
-        self._command = [sys.executable, "-m", "tests.bench.bare_loop", model, engine]
+    def __init__(self, model: str, engine: str, workers: int, models_dir: Path) -> None:
+        self._command = [sys.executable, "-m", "tests.bench.bare_loop", model, engine, str(models_dir)]
         self._workers = workers
         self._processes: list[subprocess.Popen[str]] = []
 

@@ -13,10 +13,12 @@ from typing import Any
 from models.backend import load_backend
 from models.card import Card
 from models.classifier import Classifier
+from models.conversion import convert
 from models.engines.export import export
 from models.engines.keras import KerasEngine
 from models.engines.onnx import OnnxEngine, load_runtime, open_session
-from models.registry import Package
+from models.own import TODO, pack_network
+from models.registry import Package, Registry
 from models.template import card_template
 from models.training.recipes import TRAINING_RECIPES
 
@@ -61,16 +63,11 @@ def packaged(package: Package) -> Network:
 
 def published(recipe: str) -> Network:
     """Take a network as published."""
-    plan = TRAINING_RECIPES[recipe]
     values = json.loads(card_template(recipe)) | {
         "name": recipe, "temperature": 1.3, "weights_sha256": UNKNOWN, "golden_sha256": UNKNOWN
     }  # fmt: skip
     package = Package(Path(tempfile.gettempdir()) / recipe, Card.model_validate(values))
-
-    @cache
-    def built() -> Any:
-        load_backend()[0].utils.set_random_seed(2)
-        return plan.build(plan.input.rows, plan.input.columns, plan.input.channels, plan.units, None)
+    built = cache(lambda: _built(recipe))
 
     @cache
     def content() -> bytes:
@@ -82,3 +79,24 @@ def published(recipe: str) -> Network:
         return Classifier(package, OnnxEngine(open_session(content(), package, threads=1)))
 
     return Network(package.card, load, content)
+
+
+def _built(recipe: str) -> Any:
+    plan = TRAINING_RECIPES[recipe]
+    load_backend()[0].utils.set_random_seed(2)
+    return plan.build(plan.input.rows, plan.input.columns, plan.input.channels, plan.units, None)
+
+
+def is_published(model: str) -> bool:
+    """Say whether a model is known as published and not installed."""
+    return model in TRAINING_RECIPES and model not in {package.card.name for package in Registry().packages()}
+
+
+def write_published(recipe: str, models_dir: Path) -> Package:
+    """Write a package of a network as published, its weights drawn at random, with its ONNX file."""
+    with tempfile.TemporaryDirectory() as name:
+        network, card = Path(name) / "network.keras", Path(name) / "card.json"
+        _built(recipe).save(network)
+        template = card_template(recipe).replace(TODO, "Of a benchmark").replace('"my_model"', json.dumps(recipe))
+        card.write_text(template)
+        return convert(pack_network(network, card, models_dir))

@@ -10,6 +10,7 @@ import os
 import site
 import sys
 import time
+from pathlib import Path
 
 for folder in json.loads(os.environ["BENCH_PACKAGES"]):
     site.addsitedir(folder)
@@ -31,7 +32,8 @@ class Plugin:
 
     def __init__(self) -> None:
         way, _, engine = os.environ["BENCH_WAY"].partition(":")
-        self.classifier = Classifier.load(Registry().find(os.environ["BENCH_MODEL"]), engine=engine)
+        registry = Registry(Path(os.environ["BENCH_MODELS_DIR"]))
+        self.classifier = Classifier.load(registry.find(os.environ["BENCH_MODEL"]), engine=engine)
         self.predicts = way == "predict"
         self.labels = [label.name for label in self.classifier.card.labels]
         self.classifier.warm_up()

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.bench.bare_loop import BareLoop
 from tests.bench.goals import Goal
 from tests.bench.loads import Load, Sendable, radiograph
+from tests.bench.networks import is_published, write_published
 from tests.bench.receivers import OURS
 from tests.bench.report import Measure, Report
 from tests.bench.rounds import Effort, check_words, chosen, measure_cases
@@ -50,7 +51,7 @@ class Plan(Effort):
     engine
         Of ours; Orthanc's plugin is asked with it too, and with `model.predict`.
     workers
-        Inference processes of ours, and bare processes of the limit.
+        Inference processes of ours.
     orthanc_python
         Where Orthanc's Python plugin lies.
     """
@@ -162,23 +163,28 @@ def latencies(sent: Sent, system: System) -> dict[str, float]:
 
 def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
     """Measure; `tell` is told what is being done, how many steps are done, and how many there are."""
-    report = Report("pipeline", MEASURES, plan.counted, quick=plan.quick, wanted=GOALS)
+    report = Report("pipeline", MEASURES, plan.counted, quick=plan.quick, wanted=goals(plan.model))
     check_words(plan.only, CASES)
-    report.notes.append(
-        f"a study is quiet after {QUIET_SECONDS:g} s here; its report waits for that, and for the sweep every 2 s"
-    )
+    report.notes.append(f"a study is quiet after {QUIET_SECONDS:g} s here; its report waits for that")
     load = radiograph(512 if plan.quick else 2048)
     with tempfile.TemporaryDirectory(prefix="fr-b-") as name, ExitStack() as running:
         folder = Path(name)
+        models_dir = folder / "models"
+        if is_published(plan.model):
+            tell(f"{plan.model}: drawing weights, converting", 0, 1)
+            write_published(plan.model, models_dir)
+            report.notes.append(f"{plan.model}: the network as published, its weights drawn at random")
         rounds = Rounds(load, 0.1 if plan.quick else 1.0)
         wanted = set(chosen(CASES, plan.only))
         if wanted & LOADS.keys():  # which are shares of the rate of a burst
             wanted.add(BURST)
         cases = [case for case in CASES if case in wanted]
-        systems: list[System] = [OurSystem(folder, plan.model, plan.engine, plan.workers)]
+        systems: list[System] = [OurSystem(folder, plan.model, plan.engine, plan.workers, models_dir)]
         if wanted != {BACKLOG}:  # which is a matter between ours and the limit
-            systems += orthancs(plan, folder, report.absent)
-        bare = BareLoop(plan.model, plan.engine, plan.workers)
+            systems += orthancs(plan, folder, models_dir, report.absent)
+        # As many as there are cores, however few workers ours has: what the machine can do at all.
+        cores = len(os.sched_getaffinity(0))
+        bare = BareLoop(plan.model, plan.engine, max(cores, plan.workers), models_dir)
         for one in systems if BACKLOG not in wanted else (*systems, bare):
             running.enter_context(one)
 
@@ -213,7 +219,7 @@ def bare_rate(bare: BareLoop, load: Load, folder: Path, images: int) -> dict[str
     return {"per_second": images / seconds}
 
 
-def orthancs(plan: Plan, folder: Path, absent: dict[str, str]) -> list[System]:
+def orthancs(plan: Plan, folder: Path, models_dir: Path, absent: dict[str, str]) -> list[System]:
     """Return Orthanc with the plugin, asking the model in each way; none where it is not installed."""
     why = ""
     if not shutil.which("Orthanc"):
@@ -224,8 +230,8 @@ def orthancs(plan: Plan, folder: Path, absent: dict[str, str]) -> list[System]:
         absent["Orthanc + plugin"] = why
         return []
     return [
-        OrthancWithPlugin(PREDICTING, folder / "predict", plan.model, "predict:keras", plan.orthanc_python),
-        OrthancWithPlugin(SAME_ENGINE, folder / "engine", plan.model, f"engine:{plan.engine}", plan.orthanc_python),
+        OrthancWithPlugin(name, folder / way.partition(":")[0], plan.model, way, plan.orthanc_python, models_dir)
+        for name, way in ((PREDICTING, "predict:keras"), (SAME_ENGINE, f"engine:{plan.engine}"))
     ]
 
 
@@ -237,9 +243,14 @@ def _against(case: str, other: str, measure: str) -> Callable[[Seen], Spread | N
 
 
 _PLUGIN = "Orthanc and its Python plugin"
-GOALS = (
-    Goal(f"{BACKLOG} ÷ {LIMIT}", ">=", 0.90, _against(BACKLOG, LIMIT, "per_second")),
-    Goal(f"end to end ÷ {SAME_ENGINE}", ">=", 2.2, _against(BURST, SAME_ENGINE, "per_second"), _PLUGIN),
-    Goal(f"end to end ÷ {PREDICTING}", ">=", 3.0, _against(BURST, PREDICTING, "per_second"), _PLUGIN),
-    Goal(f"idle, result ÷ {SAME_ENGINE}", "<=", 0.65, _against(IDLE, SAME_ENGINE, "p50_ms"), _PLUGIN),
-)  # fmt: skip
+
+
+def goals(model: str) -> tuple[Goal, ...]:
+    """Return what is wanted; of a network that takes most of the time by itself less is to be gained."""
+    same, predict = (1.2, 2.0) if "vgg16" in model else (2.2, 3.0)
+    return (
+        Goal(f"{BACKLOG} ÷ {LIMIT}", ">=", 0.90, _against(BACKLOG, LIMIT, "per_second")),
+        Goal(f"end to end ÷ {SAME_ENGINE}", ">=", same, _against(BURST, SAME_ENGINE, "per_second"), _PLUGIN),
+        Goal(f"end to end ÷ {PREDICTING}", ">=", predict, _against(BURST, PREDICTING, "per_second"), _PLUGIN),
+        Goal(f"idle, result ÷ {SAME_ENGINE}", "<=", 0.65, _against(IDLE, SAME_ENGINE, "p50_ms"), _PLUGIN),
+    )

@@ -84,12 +84,16 @@ class OurSystem(System):
 
     name, called, reports_expected = OURS, "FIRSTREAD", True
 
-    def __init__(self, folder: Path, model: str, engine: str, workers: int) -> None:
+    def __init__(self, folder: Path, model: str, engine: str, workers: int, models_dir: Path) -> None:
         super().__init__()
         self.folder, self.workers = folder, [f"inference-{number}" for number in range(1, workers + 1)]
         self._redis = RedisServer(folder)
         self._pacs = peers.Storescp(folder / "pacs")
-        settings = {"engine": engine, "study_quiet_seconds": QUIET_SECONDS, "pacs": self._pacs.peer, **SHIPPED}
+        route = [{"name": "what is measured", "when": {"Modality": "CR"}, "model": model}]
+        settings = {
+            "engine": engine, "study_quiet_seconds": QUIET_SECONDS, "pacs": self._pacs.peer, **SHIPPED,
+            "models_dir": models_dir, "route": json.dumps(route),
+        }  # fmt: skip
         self._stack = Stack(folder / "data", self._redis.url, **settings)
         self._stack.services = {**Stack.services, "inference": ("worker", "--queues", f"inference.{model}")}  # type: ignore[misc]
         self._watch = Watch(folder / "data" / "firstread.db", self.results, self.reports)
@@ -150,7 +154,7 @@ class OrthancWithPlugin(System):
 
     called = "ORTHANC"
 
-    def __init__(self, name: str, folder: Path, model: str, way: str, plugin: Path) -> None:
+    def __init__(self, name: str, folder: Path, model: str, way: str, plugin: Path, models_dir: Path) -> None:
         super().__init__()
         folder.mkdir()
         self.name = name
@@ -169,6 +173,7 @@ class OrthancWithPlugin(System):
             "BENCH_PACKAGES": json.dumps(site.getsitepackages()),
             "BENCH_ROOT": str(ROOT),
             "BENCH_MODEL": model,
+            "BENCH_MODELS_DIR": str(models_dir),
             "BENCH_WAY": way,
             "BENCH_RESULTS": str(self._seen),
         }

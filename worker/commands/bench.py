@@ -30,7 +30,9 @@ Out = Annotated[
     Path | None, typer.Option("--out", metavar="FILE.json", help="Write JSON there, charts (PNG, SVG) beside it.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 when a goal is missed; else missed goals are shown.")]
-Model = Annotated[str, typer.Option(help="NAME or NAME@VERSION.")]
+Model = Annotated[
+    str, typer.Option(help="NAME or NAME@VERSION; pipeline: or a training recipe, its weights drawn at random.")
+]
 
 
 @app.command()

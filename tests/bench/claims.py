@@ -76,7 +76,7 @@ def claim_curve(work: Work, most: int, rounds: int) -> Curve:
     curve, rows = Curve(), 0
     sizes = sorted({SMALLEST, most, *(10**power for power in range(3, 10) if 10**power < most)})
     for size in sizes:
-        _fill(work, rows, size)
+        fill(work, rows, size)
         rows = size
         _timed(work)  # warms up
         seen = [_timed(work) for _ in range(rounds)]
@@ -87,7 +87,8 @@ def claim_curve(work: Work, most: int, rounds: int) -> Curve:
     return curve
 
 
-def _fill(work: Work, low: int, high: int) -> None:
+def fill(work: Work, low: int, high: int) -> None:
+    """Put finished rows into the table, those of a range of numbers."""
     database = work.database
     series = _SERIES["sqlite" if database.is_sqlite else "postgresql"]
     statement = sa.text(f"{_INTO} {series} SELECT {_VALUES} FROM n")  # noqa: S608 - all of it stands above

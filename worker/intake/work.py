@@ -303,7 +303,6 @@ class Work:
         lost = session.exec(
             select(WorkItem)
             .where(self._is_lost(now), col(WorkItem.attempts) < self.max_attempts)
-            .order_by(col(WorkItem.id))
             .with_for_update(skip_locked=True)
         ).all()
         for item in lost:
@@ -329,12 +328,10 @@ class Work:
             sa.and_(is_leased(), col(WorkItem.lease_until) > before + self.lease),
             sa.and_(is_owed(), col(WorkItem.not_before) > before + longest),
         )
-        found = [  # one after the other: each has an index of its own
+        found = [  # one after the other, in no order: each has an index of its own, and nobody is waited for
             item
             for far in too_far
-            for item in session.exec(
-                select(WorkItem).where(far).order_by(col(WorkItem.id)).with_for_update(skip_locked=True)
-            )
+            for item in session.exec(select(WorkItem).where(far).with_for_update(skip_locked=True))
         ]
         now = self.clock()  # what was renewed or put off while we waited for the lock lies no further ahead than this
         stranded = [
@@ -391,7 +388,8 @@ class Work:
     def pending(self, session: Session) -> list[Due]:
         """Return all that is not done, by kind and lane: due, held, or waiting for its time."""
         found: dict[tuple[str, str], Due] = {}
-        for one in (*self._counted(session, is_owed()), *self._counted(session, is_leased())):
+        held = sa.and_(is_leased(), col(WorkItem.lease_until).is_not(None))  # it is never null: for SQLite's planner
+        for one in (*self._counted(session, is_owed()), *self._counted(session, held)):
             other = found.get((one.kind, one.lane))
             found[one.kind, one.lane] = one if other is None else one.and_also(other)
         return list(found.values())

@@ -15,8 +15,8 @@ PACE_BYTES = 4096
 HEAD = struct.Struct(">BBL")
 """PDU type, reserved, length of what follows (PS3.8 9.3.1)."""
 _HEAD_BYTES = HEAD.size
-AHEAD = 4 * (HEAD.size + MAX_PDU_LENGTH)
-"""Four of the longest PDUs that we offer to take, bytes: a sender that uses all of it is read without a byte being
+AHEAD = 8 * (HEAD.size + MAX_PDU_LENGTH)
+"""Eight of the longest PDUs that we offer to take, bytes: a sender that uses all of it is read without a byte being
 moved, and what is written at once is long enough for the file system to take in large pieces."""
 
 

@@ -86,7 +86,7 @@ def test_what_was_read_ahead_has_begun_when_its_turn_comes(ends: tuple[socket.so
 def test_a_pdu_longer_than_the_buffer_is_given_one_of_its_length(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     theirs.setblocking(False)
-    inflow, body = Inflow(ours), bytes(range(256)) * 4096
+    inflow, body = Inflow(ours), bytes(range(256)) * 8192
     assert len(body) > AHEAD
     sent, rest = 0, pdu(b"before") + pdu(body)
     found: list[bytes] = []

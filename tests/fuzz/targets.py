@@ -14,9 +14,10 @@ from typing import Self
 
 from sqlmodel import Session, col, select
 
+from models.preprocessing import prepare
 from tests.fuzz.corpus import NAME, PATIENT_ID, SOP_INSTANCE, STUDY, frames, seeds, wrapped
 from tests.fuzz.mutation import Mutation, mutate, random_mutations
-from tests.support.fakes import make_pipeline
+from tests.support.fakes import card, make_pipeline
 from tests.support.objects import spool_bytes
 from worker.database import AuditEvent, Instance, InstanceStatus
 from worker.errors import PixelError, UnreadableObject
@@ -248,6 +249,9 @@ class RegistrationTarget(Target):
         speaks_of_nobody(f"{row.reason} {row.remark}")
 
 
+CARD = card().model_copy(update={"frame_policy": "middle"})
+
+
 class PixelTarget(Target):
     """Pixels, through the guarded child."""
 
@@ -272,6 +276,13 @@ class PixelTarget(Target):
             speaks_of_nobody(frame.note)
             if not (frame.image.min() >= 0 and frame.image.max() <= 255):
                 raise Violation("an image that is not between 0 and 255")
+            shape = CARD.input
+            expected = prepare(CARD.recipe, frame.image, shape.rows, shape.columns, shape.channels)
+            prepared = self.reader.prepared(self.path, CARD, with_preview=True)
+            if prepared.image.tobytes() != expected.tobytes():
+                raise Violation("the child makes another input than the image gives")
+            if self.reader.preview(prepared) is None:
+                raise Violation("an image without a preview")
 
 
 class CodestreamTarget(PixelTarget):

@@ -29,6 +29,14 @@ _PASSED_ON = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH"}
 )
 """The child reads what strangers sent: it gets no tokens and no database URL."""
+_SET = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+}
+"""One thread; and the memory of one object is kept for the next (mallopt(3)): to get fresh memory from the system takes
+as long as to decode a small image. What is larger than the first is given back all the same."""
 
 
 class ChildEndedError(Exception):
@@ -124,8 +132,7 @@ class GuardedChild:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
-                    env={key: text for key, text in os.environ.items() if key in _PASSED_ON}
-                    | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                    env={key: text for key, text in os.environ.items() if key in _PASSED_ON} | _SET,
                 )
         except OSError as error:
             self._close()

@@ -105,9 +105,9 @@ class Part10:
             self.header = self._read(inflated_bytes)
         except (PixelError, MemoryError):
             raise
-        except RecursionError as error:
-            raise PixelError("sequences are nested too deeply: the object is damaged or hostile") from error
         except Exception as error:
+            if _was_too_deep(error):
+                raise PixelError("sequences are nested too deeply: the object is damaged or hostile") from error
             if self._spent is not None and self._spent.exceeded:
                 raise PixelError(f"{self._spent.exceeded}: it is refused as a bomb") from error
             raise PixelError(f"this is no DICOM object that can be read: {str(error)[:150]}") from error
@@ -171,6 +171,13 @@ class Part10:
         if len(head) < 6:
             raise PixelError("the object ends before its data set: it is empty or cut off")
         return struct.unpack("<H", head[:2])[0] if head[4:].decode("latin-1") in STANDARD_VR else None
+
+
+def _was_too_deep(error: BaseException | None) -> bool:
+    """Say whether recursion went too deep: pydicom turns that, where it meets it, into an error of its own."""
+    while error is not None and not isinstance(error, RecursionError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _check_decoder(syntax: UID) -> None:

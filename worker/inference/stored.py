@@ -40,6 +40,9 @@ _SAMPLES = {
     "YBR_RCT": 3,
 }
 _DECODER_BYTES = 4
+_PLUGINS = dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls")
+"""Which of pydicom's plugins decodes, where it is not to be the first that it finds (`tests/bench/decoders.py`): CharLS
+takes a quarter of the time for the same bits, and refuses damaged data that libjpeg shows as if they were whole."""
 _HALF_CHROMA = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 _FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
@@ -319,7 +322,9 @@ def _decode(source: Part10, frame: bytes, layout: Layout) -> tuple[NDArray[Any],
         options["planar_configuration"] = int(layout.planar)
     try:
         only_frame = encapsulate([frame], has_bot=False)
-        values, properties = get_decoder(source.syntax).as_array(only_frame, index=0, raw=True, **options)
+        values, properties = get_decoder(source.syntax).as_array(
+            only_frame, index=0, raw=True, decoding_plugin=_PLUGINS.get(source.syntax, ""), **options
+        )
     except MemoryError:
         raise
     except Exception as error:

@@ -43,3 +43,12 @@ def test_too_many_elements_are_a_bomb(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("worker.inference.part10._MAX_ELEMENTS", 100)
     content = prefix(ExplicitVRLittleEndian) + element(0x00080060, "CS", b"DX") * count
     assert words in reason(tmp_path / "c.dcm", content)
+
+
+@pytest.mark.parametrize("deeper", range(12))
+def test_sequences_nested_without_end_wherever_the_stack_ends(tmp_path: Path, deeper: int) -> None:
+    def from_deeper(calls: int) -> str:
+        return from_deeper(calls - 1) if calls else reason(tmp_path / "n.dcm", START + level * 2_000)
+
+    level = b"\x40\x00\x30\xa7SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    assert from_deeper(deeper) == "sequences are nested too deeply: the object is damaged or hostile"

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.encaps import get_frame
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEGLSLossless, RLELossless
 
 from tests.support.images import compressed, image, near
 from tests.support.objects import save
@@ -74,6 +76,23 @@ def test_compressed_pixels_that_do_not_end_are_cut_off(reader: PixelReader, tmp_
         path.write_bytes(whole[:-cut])
         with pytest.raises(PixelError, match="cut off"):
             reader.read(path, "first")
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.95])
+def test_a_damaged_jpeg_ls_image_is_not_shown_as_if_it_were_whole(
+    reader: PixelReader, tmp_path: Path, keep: float
+) -> None:
+    ds = image(np.random.default_rng(5).integers(0, 4096, (64, 64)).astype(np.uint16), bits=12)
+    path = save(ds, tmp_path / "native.dcm")
+    expected = reader.read(path, "first").image
+    ds = dcmread(path)
+    ds.compress(JPEGLSLossless, generate_instance_uid=False)
+    frame = get_frame(ds.PixelData, 0, number_of_frames=1)
+    size = {"Rows": 64, "Columns": 64, "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+    assert np.array_equal(reader.read(compressed([frame], path, JPEGLSLossless, **size), "first").image, expected)
+    cut = frame[: int(keep * len(frame))]
+    with pytest.raises(PixelError, match="cannot decode transfer syntax JPEG-LS Lossless"):
+        reader.read(compressed([cut + bytes(len(cut) % 2)], path, JPEGLSLossless, **size), "first")
 
 
 def test_pixels_that_are_not_compressed_as_they_should_be(reader: PixelReader, tmp_path: Path) -> None:

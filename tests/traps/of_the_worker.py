@@ -79,7 +79,7 @@ TRAPS = (
             guard(
                 "the attempt is counted and committed before the work begins",
                 "worker/intake/statements.py",
-                "            attempts=col(WorkItem.attempts) + 1,\n",
+                "            attempts=work.attempts + 1,\n",
                 "",
                 f"{WORK}::test_work_of_a_vanished_worker_is_claimed_singly_and_given_up_in_the_end[sqlite]",
                 f"{DEATHS}::test_an_input_that_kills_its_worker_is_given_up_and_its_neighbours_are_not",
@@ -87,8 +87,8 @@ TRAPS = (
             guard(
                 "what a vanished worker held is claimed singly",
                 "worker/intake/statements.py",
-                "sa.case((head.c.lost_leases > 0, 1), else_=limit)",
-                "sa.literal(limit)",
+                "sa.case((head.c.lost_leases > 0, int(suspects)), else_=most)",
+                "most",
                 f"{WORK}::test_a_suspect_is_claimed_without_its_neighbours[sqlite]",
             ),
         ),

@@ -5,56 +5,63 @@ plan the database keeps.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 
-from worker.database import WorkItem, WorkKind, WorkState, is_leased, is_owed
+from worker.database import WorkItem, WorkState, is_leased, is_owed
 
+_TABLE: sa.Table = WorkItem.__table__  # type: ignore[attr-defined]
 Condition = sa.ColumnElement[bool]
 
 RETURNED = ("id", "kind", "lane", "subject_id", "token", "attempts", "retries", "created_at", "lost_leases")
 """What a claim says of its work."""
 
 
-def claim(
-    kind: WorkKind, lane: str, limit: int, now: datetime, lease_until: datetime, *, suspects: bool
-) -> sa.UpdateBase:
-    """Lease up to `limit` pieces of due work, oldest first; the attempt is counted.
+@cache
+def claim(*, suspects: bool) -> sa.UpdateBase:
+    """Lease due work of a `wanted_kind` in a `wanted_lane`, oldest first, at most `most`; the attempt is counted.
 
-    The head of the queue says how many: a suspect, whose worker vanished, is claimed singly, and others without it;
-    where no suspects are wanted and one is the head, nothing is. On PostgreSQL the rows are locked where they are
-    chosen, in MATERIALIZED parts: a bare IN (SELECT … LIMIT) may over-claim. SQLite ignores FOR UPDATE; there BEGIN
-    IMMEDIATE does the same.
+    Those, `now` and the `end` of the lease are given at execution: to put the statement together takes longer than the
+    database takes over it. The head of the queue says how many: a suspect, whose worker vanished, is claimed singly,
+    and others without it; where no suspects are wanted and one is the head, nothing is. On PostgreSQL the rows are
+    locked where they are chosen, in MATERIALIZED parts: a bare IN (SELECT … LIMIT) may over-claim. SQLite ignores FOR
+    UPDATE; there BEGIN IMMEDIATE does the same.
     """
-    item_id, lost_leases = col(WorkItem.id), col(WorkItem.lost_leases)
+    work = _TABLE.c
     due = (
-        sa.select(item_id, lost_leases)
-        .where(is_owed(), col(WorkItem.kind) == kind, col(WorkItem.lane) == lane, col(WorkItem.not_before) <= now)
-        .order_by(item_id)
+        sa.select(work.id, work.lost_leases)
+        .where(
+            is_owed(),
+            work.kind == sa.bindparam("wanted_kind"),
+            work.lane == sa.bindparam("wanted_lane"),
+            work.not_before <= sa.bindparam("now"),
+        )
+        .order_by(work.id)
     )
     head = due.limit(1).with_for_update(skip_locked=True).cte("head").prefix_with("MATERIALIZED")
-    how_many = sa.select(sa.case((head.c.lost_leases > 0, int(suspects)), else_=limit)).scalar_subquery()
-    chosen = due.where(sa.or_(lost_leases == 0, item_id == sa.select(head.c.id).scalar_subquery()))
+    most = sa.bindparam("most", type_=sa.Integer)
+    how_many = sa.select(sa.case((head.c.lost_leases > 0, int(suspects)), else_=most)).scalar_subquery()
+    chosen = due.where(sa.or_(work.lost_leases == 0, work.id == sa.select(head.c.id).scalar_subquery()))
     chosen = chosen.limit(sa.func.coalesce(how_many, 0))  # without a head: none, where no LIMIT would be all
     locked = chosen.with_for_update(skip_locked=True).cte("due").prefix_with("MATERIALIZED")
     return (
-        sa.update(WorkItem)
-        .where(item_id == locked.c.id)
+        sa.update(_TABLE)
+        .where(work.id == locked.c.id)
         .values(
             state=WorkState.LEASED,
-            attempts=col(WorkItem.attempts) + 1,
-            token=col(WorkItem.token) + 1,
-            lease_until=lease_until,
+            attempts=work.attempts + 1,
+            token=work.token + 1,
+            lease_until=sa.bindparam("end"),
         )
-        .returning(*(col(getattr(WorkItem, name)) for name in RETURNED))
-        .execution_options(synchronize_session=False)
+        .returning(*(work[name] for name in RETURNED))
     )
 
 
+@cache
 def owe(*, on_sqlite: bool) -> sa.Insert:
     """Insert owed work, or owe again what is there; what somebody holds right now is left as it is."""
     insert = (sqlite.insert if on_sqlite else postgresql.insert)(_TABLE)
@@ -86,6 +93,3 @@ def held(claims: Iterable[tuple[int, int]]) -> Condition:
         sa.tuple_(item_id, col(WorkItem.token)).in_(pairs),
         is_leased(),
     )
-
-
-_TABLE: sa.Table = WorkItem.__table__  # type: ignore[attr-defined]

@@ -161,8 +161,8 @@ class Work:
         """
         now = self.clock()
         with self.database.write() as session:
-            chosen = statements.claim(kind, lane, limit, now, now + self.lease, suspects=alone)
-            rows = session.execute(chosen).mappings().all()
+            given = {"wanted_kind": kind, "wanted_lane": lane, "most": limit, "now": now, "end": now + self.lease}
+            rows = session.connection().execute(statements.claim(suspects=alone), given).mappings().all()
         return sorted((Claim(**row) for row in rows), key=lambda claim: claim.id)
 
     @contextmanager

@@ -128,7 +128,7 @@ TRAPS = (
             guard(
                 "a cap on a PDU before it is buffered",
                 "dicom_listener/transport.py",
-                "        if head.length > cap:\n",
+                "        if length > cap:\n",
                 "        if False:\n",
                 f"{HOSTILE}::test_an_enormous_pdu_before_the_association_is_not_buffered",
                 f"{HOSTILE}::test_an_enormous_p_data_pdu_aborts_the_association",
@@ -172,8 +172,8 @@ TRAPS = (
             guard(
                 "nesting without end is a reason, not a crash",
                 "worker/inference/part10.py",
-                "        except RecursionError as error:\n",
-                "        except ZeroDivisionError as error:\n",
+                "            if _was_too_deep(error):\n",
+                "            if False:\n",
                 f"{BOMBS}::test_sequences_nested_without_end",
             ),
             guard(

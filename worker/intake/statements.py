@@ -83,6 +83,16 @@ def owe(*, on_sqlite: bool) -> sa.Insert:
     )
 
 
+def counted(condition: Condition) -> sa.Select[Any]:
+    """Count work by kind and lane, and say since when the oldest of each has been there."""
+    work = _TABLE.c
+    return (
+        sa.select(work.kind, work.lane, sa.func.count(), sa.func.min(work.created_at))
+        .where(condition)
+        .group_by(work.kind, work.lane)
+    )
+
+
 def held(claims: Iterable[tuple[int, int]]) -> Condition:
     """Say that work is leased with one of these pairs of number and fencing token."""
     pairs = list(claims)

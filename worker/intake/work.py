@@ -396,9 +396,4 @@ class Work:
 
     @staticmethod
     def _counted(session: Session, condition: sa.ColumnElement[bool]) -> list[Due]:
-        rows = session.execute(
-            sa.select(col(WorkItem.kind), col(WorkItem.lane), sa.func.count(), sa.func.min(col(WorkItem.created_at)))
-            .where(condition)
-            .group_by(col(WorkItem.kind), col(WorkItem.lane))
-        ).all()
-        return [Due(*row) for row in rows]
+        return [Due(*row) for row in session.execute(statements.counted(condition)).all()]

@@ -21,7 +21,7 @@ from tests.support.tampering import execute
 from worker.audit.replay import Replay, replay
 from worker.database import Database, Prediction
 from worker.demo.phantoms import generate
-from worker.inference.pixels import PixelReader
+from worker.inference.readers import PixelReaders
 from worker.inference.rerun import Rerunner
 from worker.intake.spool import Spool
 
@@ -30,8 +30,8 @@ CT_MODEL = Registry().find("chest_ct_covid").identifier
 
 
 @pytest.fixture(scope="module")
-def reader() -> Iterator[PixelReader]:
-    with PixelReader(seconds=60, memory_bytes=4 << 30) as made:
+def reader() -> Iterator[PixelReaders]:
+    with PixelReaders(2, seconds=60, memory_bytes=4 << 30) as made:
         yield made
 
 
@@ -42,7 +42,7 @@ def classifiers() -> dict[str, Classifier]:
 
 @pytest.fixture(scope="module")
 def classified(
-    tmp_path_factory: pytest.TempPathFactory, reader: PixelReader, classifiers: dict[str, Classifier]
+    tmp_path_factory: pytest.TempPathFactory, reader: PixelReaders, classifiers: dict[str, Classifier]
 ) -> Path:
     """A data directory with predictions of both models: phantoms, and real films where they are."""
     folder = tmp_path_factory.mktemp("classified")
@@ -79,7 +79,7 @@ def replayed(data: Path, run: object) -> list[Replay]:
     return results
 
 
-def test_every_prediction_comes_out_equal(data: Path, reader: PixelReader, classifiers: dict[str, Classifier]) -> None:
+def test_every_prediction_comes_out_equal(data: Path, reader: PixelReaders, classifiers: dict[str, Classifier]) -> None:
     results = replayed(data, Rerunner(lambda model, _engine: classifiers[model], reader).run)
     assert {result.model for result in results} == {FILM_MODEL, CT_MODEL}
     assert len(results) >= 10
@@ -90,7 +90,7 @@ def test_every_prediction_comes_out_equal(data: Path, reader: PixelReader, class
 
 
 def test_one_changed_byte_is_found_whatever_the_network_makes_of_it(
-    data: Path, reader: PixelReader, classifiers: dict[str, Classifier]
+    data: Path, reader: PixelReaders, classifiers: dict[str, Classifier]
 ) -> None:
     database = Database(f"sqlite:///{data / 'firstread.db'}")
     spool = Spool(data / "spool")
@@ -105,7 +105,7 @@ def test_one_changed_byte_is_found_whatever_the_network_makes_of_it(
     database.dispose()
 
 
-def test_other_weights_under_the_same_name_are_found(data: Path, tmp_path: Path, reader: PixelReader) -> None:
+def test_other_weights_under_the_same_name_are_found(data: Path, tmp_path: Path, reader: PixelReaders) -> None:
     keras, _ = load_backend()
     name, version = FILM_MODEL.split("@")
     folder = tmp_path / name / version

@@ -5,14 +5,14 @@ plan the database keeps.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 
-from worker.database import WorkItem, WorkKind, WorkState, is_leased, is_owed
+from worker.database import WorkItem, WorkState, is_leased, is_owed
 
 Condition = sa.ColumnElement[bool]
 
@@ -20,8 +20,11 @@ RETURNED = ("id", "kind", "lane", "subject_id", "token", "attempts", "retries", 
 """What a claim says of its work."""
 
 
-def claim(kind: WorkKind, lane: str, limit: int, now: datetime, lease_until: datetime) -> sa.UpdateBase:
-    """Lease up to `limit` pieces of due work, oldest first; the attempt is counted.
+@cache
+def claim() -> sa.UpdateBase:
+    """Lease up to `:at_most` pieces of work that is due `:now`, oldest first, until `:until`; the attempt is counted.
+
+    Of the kind `:of_kind`, in the lane `:in_lane`.
 
     The head of the queue says how many: a suspect, whose worker vanished, is claimed singly, and others without it. On
     PostgreSQL the rows are locked where they are chosen, in MATERIALIZED parts: a bare IN (SELECT … LIMIT) may
@@ -30,11 +33,17 @@ def claim(kind: WorkKind, lane: str, limit: int, now: datetime, lease_until: dat
     item_id, lost_leases = col(WorkItem.id), col(WorkItem.lost_leases)
     due = (
         sa.select(item_id, lost_leases)
-        .where(is_owed(), col(WorkItem.kind) == kind, col(WorkItem.lane) == lane, col(WorkItem.not_before) <= now)
+        .where(
+            is_owed(),
+            col(WorkItem.kind) == sa.bindparam("of_kind"),
+            col(WorkItem.lane) == sa.bindparam("in_lane"),
+            col(WorkItem.not_before) <= sa.bindparam("now"),
+        )
         .order_by(item_id)
     )
+    at_most = sa.bindparam("at_most", type_=sa.Integer)
     head = due.limit(1).with_for_update(skip_locked=True).cte("head").prefix_with("MATERIALIZED")
-    how_many = sa.select(sa.case((head.c.lost_leases > 0, 1), else_=limit)).scalar_subquery()
+    how_many = sa.select(sa.case((head.c.lost_leases > 0, 1), else_=at_most)).scalar_subquery()
     chosen = due.where(sa.or_(lost_leases == 0, item_id == sa.select(head.c.id).scalar_subquery()))
     chosen = chosen.limit(sa.func.coalesce(how_many, 0))  # without a head: none, where no LIMIT would be all
     locked = chosen.with_for_update(skip_locked=True).cte("due").prefix_with("MATERIALIZED")
@@ -45,13 +54,14 @@ def claim(kind: WorkKind, lane: str, limit: int, now: datetime, lease_until: dat
             state=WorkState.LEASED,
             attempts=col(WorkItem.attempts) + 1,
             token=col(WorkItem.token) + 1,
-            lease_until=lease_until,
+            lease_until=sa.bindparam("until"),
         )
         .returning(*(col(getattr(WorkItem, name)) for name in RETURNED))
         .execution_options(synchronize_session=False)
     )
 
 
+@cache
 def owe(*, on_sqlite: bool) -> sa.Insert:
     """Insert owed work, or owe again what is there; what somebody holds right now is left as it is."""
     insert = (sqlite.insert if on_sqlite else postgresql.insert)(_TABLE)

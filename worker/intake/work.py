@@ -151,7 +151,8 @@ class Work:
         """Take up to `limit` pieces of due work, oldest first; the attempt is counted and committed at once."""
         now = self.clock()
         with self.database.write() as session:
-            rows = session.execute(statements.claim(kind, lane, limit, now, now + self.lease)).mappings().all()
+            due = {"of_kind": kind, "in_lane": lane, "now": now, "at_most": limit, "until": now + self.lease}
+            rows = session.execute(statements.claim(), due).mappings().all()
         return sorted((Claim(**row) for row in rows), key=lambda claim: claim.id)
 
     @contextmanager

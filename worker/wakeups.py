@@ -1,5 +1,7 @@
 """Wake-ups: hints through Celery that work is due, one a batch. One that is lost or doubled changes nothing."""
 
+import contextlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -56,6 +58,8 @@ class Wakeups:
 
     def __init__(self, app: Any | None) -> None:
         self.app = app
+        self._lock = threading.Lock()
+        self._connection: Any = None
         self._away_since: float | None = None
         self._try_again = 0.0
 
@@ -74,14 +78,24 @@ class Wakeups:
             return True
         if self.app is None or time.monotonic() < self._try_again:
             return False
+        with self._lock:
+            return self._sent(wanted)
+
+    def _sent(self, wanted: Mapping[str, int]) -> bool:
+        if self._connection is not None:
+            try:
+                self._publish(wanted)
+            except _troubles(self._connection):  # it may have gone since the last time, and another one can be had
+                self._let_go()
+            else:
+                return True
         # A connection of our own, short-tempered: the pooled ones wait for a broker as long as it takes.
-        connection = self.app.connection(connect_timeout=1)
+        self._connection = self.app.connection(connect_timeout=1)  # type: ignore[union-attr]
         try:
-            with connection:
-                connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=2)
-                for queue, count in sorted(wanted.items()):
-                    self._hint(connection, queue, count)
-        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
+            self._connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=2)
+            self._publish(wanted)
+        except _troubles(self._connection) as error:
+            self._let_go()
             self._try_again = time.monotonic() + SECONDS_BETWEEN_TRIES
             if self._away_since is None:
                 self._away_since = time.monotonic()
@@ -92,6 +106,16 @@ class Wakeups:
             self._away_since = None
         return True
 
+    def _let_go(self) -> None:
+        """Close the connection, which may be broken."""
+        connection, self._connection = self._connection, None
+        with contextlib.suppress(*_troubles(connection)):
+            connection.release()
+
+    def _publish(self, wanted: Mapping[str, int]) -> None:
+        for queue, count in sorted(wanted.items()):
+            self._hint(self._connection, queue, count)
+
     def _hint(self, connection: Any, queue: str, count: int) -> None:
         declared = self.app.amqp.queues[queue].bind(connection.default_channel)  # type: ignore[union-attr]
         declared.declare()
@@ -101,3 +125,8 @@ class Wakeups:
             self.app.send_task(  # type: ignore[union-attr]
                 f"firstread.{task}", args=[model] if model else [], queue=queue, connection=connection, retry=False
             )
+
+
+def _troubles(connection: Any) -> tuple[type[BaseException], ...]:
+    """Return what a broker that is away, or half there, makes its transport raise."""
+    return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)

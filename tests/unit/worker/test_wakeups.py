@@ -92,6 +92,24 @@ def test_a_broker_that_is_away_is_said_once_and_not_waited_for(
     assert said.count("broker_back") == 1
 
 
+def test_the_connection_of_the_last_hint_is_used_again_and_another_where_it_has_gone(
+    app: Celery, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[object] = []
+    connect = app.connection
+    monkeypatch.setattr(app, "connection", lambda **how: opened.append(how) or connect(**how))
+    wakeups = Wakeups(app)
+    for _ in range(5):
+        assert wakeups.send({"delivery"})
+    assert len(opened) == 1
+    redis_server.stop()
+    redis_server.start()
+    assert wakeups.send({"delivery"})
+    assert len(opened) == 2
+    assert len(waiting(redis_server, "delivery")) == 1
+    assert "broker_away" not in "".join(capfd.readouterr())
+
+
 def test_a_frozen_broker_is_given_up_after_seconds(app: Celery, redis_server: RedisServer) -> None:
     wakeups = Wakeups(app)
     assert wakeups.send({"delivery"})

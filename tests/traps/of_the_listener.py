@@ -128,7 +128,7 @@ TRAPS = (
             guard(
                 "a cap on a PDU before it is buffered",
                 "dicom_listener/transport.py",
-                "        if head.length > cap:\n",
+                "        if length > cap:\n",
                 "        if False:\n",
                 f"{HOSTILE}::test_an_enormous_pdu_before_the_association_is_not_buffered",
                 f"{HOSTILE}::test_an_enormous_p_data_pdu_aborts_the_association",

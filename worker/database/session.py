@@ -1,5 +1,6 @@
 """The engine and its sessions. SQLite (WAL, synchronous FULL) and PostgreSQL, the same on both."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ IDLE_SECONDS = 1.0
 
 _USED_AT = "used at"
 
+LOCKED_SECONDS = 30.0
+"""How long SQLite may be locked by somebody else before that is an error."""
+_LOOK_SECONDS = 0.001
+_PATIENT = f"busy_timeout={LOCKED_SECONDS * 1000:.0f}"
+
 
 class Database:
     """The engine and its sessions. `read()` for looking, `write()` for one transaction that commits or rolls back."""
@@ -32,6 +38,7 @@ class Database:
         if self.url.drivername == "postgresql":
             self.url = self.url.set(drivername="postgresql+psycopg")
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+        self._writing = self.engine.execution_options(begin_immediate=True)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -53,8 +60,7 @@ class Database:
 
         On SQLite it begins IMMEDIATE: a read that becomes a write later cannot be saved by the busy timeout.
         """
-        engine = self.engine.execution_options(begin_immediate=True)
-        with Session(engine, expire_on_commit=False) as session, session.begin():
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
     def dispose(self) -> None:
@@ -91,12 +97,42 @@ def _sqlite_engine(url: sa.URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, below
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", _PATIENT):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get("begin_immediate", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        if connection.get_execution_options().get("begin_immediate", False):
+            _begin_to_write(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_to_write(connection: Connection) -> None:
+    """Begin IMMEDIATE, looking often whether whoever writes has ended.
+
+    SQLite itself looks ever more seldom, up to ten times a second: a process with one short transaction after the other
+    would keep the rest of them waiting for seconds.
+
+    Raises
+    ------
+    OperationalError
+        The database stays locked for `LOCKED_SECONDS`.
+    """
+    sqlite: Any = connection.connection.dbapi_connection
+    sqlite.execute("PRAGMA busy_timeout=0")
+    try:
+        deadline = time.monotonic() + LOCKED_SECONDS
+        while True:
+            try:
+                sqlite.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
+                time.sleep(_LOOK_SECONDS)
+            else:
+                return
+    finally:
+        sqlite.execute(f"PRAGMA {_PATIENT}")

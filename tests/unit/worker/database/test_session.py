@@ -1,11 +1,14 @@
-"""A connection to PostgreSQL that was idle is asked first; one that was just used fails as one does in midstream."""
+"""An idle connection to PostgreSQL is asked first, one just used fails as in midstream; SQLite's writers take turns."""
 
+import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from worker.database import Database, is_away
 from worker.database import session as module
@@ -65,10 +68,58 @@ def test_one_that_was_just_used_is_not_asked(database: Database, monkeypatch: py
 
 def test_sqlite_waits_for_the_disk(tmp_path: object) -> None:
     database = Database(f"sqlite:///{tmp_path}/x.db")
-    seen: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *said: seen.append(said[2]))
     with database.write() as session:
         assert session.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2
         assert session.execute(sa.text("PRAGMA journal_mode")).scalar_one() == "wal"
-    assert seen[0] == "BEGIN IMMEDIATE"
+        assert session.execute(sa.text("PRAGMA busy_timeout")).scalar_one() == 30_000
+    database.dispose()
+
+
+def test_whoever_writes_on_sqlite_holds_the_lock_from_the_beginning(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+    with closing(sqlite3.connect(tmp_path / "x.db", timeout=0)) as other:
+        with database.write() as session:
+            session.connection()
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+        other.execute("BEGIN IMMEDIATE")
+    database.dispose()
+
+
+def test_the_next_writer_begins_when_this_one_has_ended(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+    began, order = threading.Event(), []
+
+    def write() -> None:
+        began.set()
+        with database.write() as session:
+            session.connection()
+            order.append("second")
+
+    with database.write() as session:
+        session.connection()
+        second = threading.Thread(target=write)
+        second.start()
+        began.wait()
+        second.join(0.05)
+        order.append("first")
+    second.join()
+    assert order == ["first", "second"]
+    database.dispose()
+
+
+def test_a_lock_that_nobody_gives_back_is_told_of_as_a_database_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCKED_SECONDS", 0.05)
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+    with database.read() as session:
+        session.execute(sa.text("SELECT 1"))
+    with closing(sqlite3.connect(tmp_path / "x.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sa.exc.OperationalError) as told, database.write() as session:
+            session.connection()
+        assert is_away(told.value)
+    with database.write() as session:
+        session.execute(sa.text("CREATE TABLE t (a)"))
     database.dispose()

@@ -1,10 +1,10 @@
-"""Every recipe trained and measured on the same films, here, by the commands a user has: the table of the README.
+"""Every recipe trained and measured on the same films, here, by the commands a user has: the table of ENGINES.md.
 
     python tests/bench/compare_models.py --films CXR --slices CT --lite0 PATH --squeezenet PATH --work DIR
 
 Each model is trained by `firstread models train` unless its package lies in DIR already, so that a run that was broken
 off goes on. What costs too long on two processor cores is trained for fewer epochs, and the table says so. The result
-is `models/comparison.json`; `python tests/bench/compare_models.py --table` prints it as the README shows it.
+is `models/comparison.json`; `python tests/bench/compare_models.py --table` prints it as that page shows it.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The table of the README is what the comparison measured, row for row."""
+"""The table of models/ENGINES.md is what the comparison measured, row for row."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,11 @@ from pathlib import Path
 from models.training.recipes import TRAINING_RECIPES
 from tests.bench.compare_models import ENTRIES, RESULT, table
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "models" / "ENGINES.md"
 
 
 def test_the_readme_shows_the_comparison() -> None:
-    shown = (
-        README.read_text(encoding="utf-8").partition("<!-- comparison -->")[2].partition("<!-- end of comparison")[0]
-    )
+    shown = PAGE.read_text(encoding="utf-8").partition("<!-- comparison -->")[2].partition("<!-- end of comparison")[0]
     rows = [line for line in shown.splitlines() if line.startswith("|")]
     assert rows == table(json.loads(RESULT.read_text(encoding="utf-8"))).splitlines()
 

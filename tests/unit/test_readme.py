@@ -15,7 +15,8 @@ from worker import metrics, tls
 from worker.cli import app
 from worker.config import Credentials, Settings
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def commands() -> list[str]:
@@ -49,7 +50,7 @@ def test_every_metric(metric: MetricWrapperBase) -> None:
 @pytest.mark.peer("openssl", "sh")
 def test_the_certificates_of_its_four_steps_do(tmp_path: Path) -> None:
     """Its commands are run as they stand, but for shorter keys, which are made sooner."""
-    (commands,) = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(.*?)```", (ROOT / "deploy" / "tls.md").read_text(), re.DOTALL)
     subprocess.run(["sh", "-ec", commands.replace("3072", "2048")], cwd=tmp_path, check=True, capture_output=True)
     ours, theirs = (
         Credentials(tmp_path / f"{name}.crt", tmp_path / f"{name}.key", tmp_path / "ca.pem")

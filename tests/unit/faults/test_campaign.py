@@ -10,14 +10,14 @@ from tests.faults.__main__ import main
 from tests.faults.campaign import Campaign, chosen
 from tests.faults.trial import Result
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "deploy" / "faults.md"
 
 
-def test_every_row_of_the_readme_names_faults_that_there_are() -> None:
-    commands = re.findall(r"`(--only [^`]+)`", README.read_text())
+def test_every_row_of_the_page_names_faults_that_there_are() -> None:
+    commands = re.findall(r"`(--only [^`]+)`", PAGE.read_text())
     assert len(commands) > 10
     meant = {scenario.name for command in commands for scenario in chosen(shlex.split(command)[1:])}
-    assert {scenario.name for scenario in chosen()} <= meant, "every fault stands in the README"
+    assert {scenario.name for scenario in chosen()} <= meant, "every fault stands in deploy/faults.md"
 
 
 def test_what_the_bound_leaves_over_is_named_and_no_success(monkeypatch: pytest.MonkeyPatch) -> None:

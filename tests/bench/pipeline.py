@@ -75,7 +75,7 @@ class Rounds:
         self._load, self._share = load, share
         self._numbers = count(1)
         self.rates: dict[str, float] = {}
-        """Images a second of a system's last burst."""
+        """Images a second of a system's last burst, its reports made: what it can do all day."""
 
     def images(self, usual: float) -> list[Sendable]:
         """Return fresh images."""
@@ -92,10 +92,11 @@ class Rounds:
                 sent = self.idle(system, sender)
             elif case == BURST:
                 sent = self.burst(system, sender)
-                figures["per_second"] = self.rates[system.name]
             else:
                 sent = self.steady(system, sender, LOADS[case])
         system.wait([one for one, _ in sent], reported=True)
+        if case == BURST:
+            figures["per_second"], self.rates[system.name] = rates(sent, system)
         return figures | latencies(sent, system)
 
     def idle(self, system: System, sender: LeanSender) -> Sent:
@@ -114,12 +115,10 @@ class Rounds:
             sent.append((one, time.perf_counter()))
             sender.send(one)
         system.wait([one for one, _ in sent])
-        last = max(system.results[one.sop_instance_uid] for one, _ in sent)
-        self.rates[system.name] = len(sent) / (last - sent[0][1])
         return sent
 
     def steady(self, system: System, sender: LeanSender, share: float) -> Sent:
-        """Send at a share of the rate that the system reached in its last burst; who is late sends at once.
+        """Send at a share of the rate that the system could go on with after its last burst; who is late sends at once.
 
         The time of an image runs from when it was due: a system that takes images late is not forgiven for it.
         """
@@ -149,6 +148,20 @@ class Rounds:
         seconds = max(system.results[one.sop_instance_uid] for one in images) - began
         system.wait(images, reported=True)
         return {"per_second": len(images) / seconds}
+
+
+def rates(sent: Sent, system: System) -> tuple[float, float]:
+    """Return the images a second of a burst until its last result, and until its last report is at the PACS.
+
+    Reports wait until their studies are quiet; that time is no work, and is left out.
+    """
+    began = sent[0][1]
+    last = max(system.results[one.sop_instance_uid] for one, _ in sent)
+    resulting = len(sent) / (last - began)
+    if not system.reports_expected:
+        return resulting, resulting
+    reported = max(system.reports[one.study_instance_uid] for one, _ in sent)
+    return resulting, min(resulting, len(sent) / (reported - began - QUIET_SECONDS))
 
 
 def latencies(sent: Sent, system: System) -> dict[str, float]:

@@ -136,12 +136,13 @@ class Arrivals:
         if not self._listed:
             self._listed.extend(self.spool.arrivals())
             self._warn_of_strangers()
+        alone = len(self._listed) == 1  # then somebody waits for it, and nobody for us
         while self._listed and size <= BATCH_BYTES and len(batch) < BATCH_OBJECTS:
             path = self._listed.popleft()
             if self._later.get(path.stem, 0.0) > now:
                 continue
             try:
-                stored = self.headers.read(path, self.registration.keywords)
+                stored = self.headers.read(path, self.registration.keywords, side_by_side=alone)
             except FileNotFoundError:  # registered and moved since it was listed
                 continue
             except ChildLost as error:  # not this object's fault: all wait

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pydicom
+import numpy as np
 import pytest
 from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
@@ -57,6 +58,13 @@ def test_the_data_set_digest_leaves_file_meta_aside(tmp_path: Path, read_object:
     second = read_object(save(ds, tmp_path / "b.dcm", calling="LONGER_NAME"))
     assert first.dataset_sha256 == second.dataset_sha256
     assert first.sha256 != second.sha256
+
+
+@pytest.mark.parametrize("side", [64, 1100])
+def test_digests_computed_side_by_side_are_the_same(tmp_path: Path, reader: HeaderReader, side: int) -> None:
+    pixels = np.random.default_rng(side).integers(0, 4096, (side, side), np.uint16)  # more than a block, and less
+    path = save(film(pixels), tmp_path / "a.dcm")
+    assert reader.read(path, KEYWORDS, side_by_side=True) == reader.read(path, KEYWORDS)
 
 
 def test_an_object_cut_short_keeps_its_identity(tmp_path: Path, read_object: Read) -> None:

@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pydicom
 import numpy as np
+import pydicom
 import pytest
 from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement

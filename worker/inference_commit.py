@@ -274,7 +274,7 @@ def _predict(session: Session, rows: Mapping[int, dict[str, Any]], earlier: Mapp
     made = [row for instance, row in rows.items() if instance not in earlier]
     if not made:
         return {}
-    return {instance: number for instance, number in session.connection().execute(_make(), made)}
+    return dict(session.connection().execute(_make(), made).tuples().all())
 
 
 def _said(prediction: int, instance: Instance, row: Mapping[str, Any], card: "Card") -> dict[str, Any]:
@@ -308,20 +308,21 @@ def _count(outcomes: Sequence[Outcome], classifier: "Classifier") -> None:
 
 
 @cache
-def _studies() -> sa.Select[tuple[Study]]:
+def _studies() -> sa.Select[Any]:
     """Lock the studies of the given `instances`, in their order."""
     theirs = sa.select(_INSTANCE.c.study_id).where(_INSTANCE.c.id.in_(_given_instances()))
     return sa.select(Study).where(col(Study.id).in_(theirs)).order_by(col(Study.id)).with_for_update()
 
 
 @cache
-def _instances() -> sa.Select[tuple[Instance, int | None]]:
+def _instances() -> sa.Select[Any]:
     """Return the given `instances`, each with the number of its prediction by a version of a model."""
     of_version = sa.and_(
         col(Prediction.instance_id) == col(Instance.id),
         col(Prediction.model_version_id) == sa.bindparam("version_id"),
     )
-    query = sa.select(Instance, col(Prediction.id)).outerjoin(Prediction, of_version)
+    query: sa.Select[Any] = sa.select(Instance, col(Prediction.id))
+    query = query.outerjoin(Prediction, of_version)
     return query.where(col(Instance.id).in_(_given_instances()))
 
 

@@ -274,7 +274,7 @@ def _predict(session: Session, rows: Mapping[int, dict[str, Any]], earlier: Mapp
     made = [row for instance, row in rows.items() if instance not in earlier]
     if not made:
         return {}
-    return dict(session.connection().execute(_make(), made).tuples().all())
+    return dict(session.connection().execute(_make(), made).all())
 
 
 def _said(prediction: int, instance: Instance, row: Mapping[str, Any], card: "Card") -> dict[str, Any]:
@@ -315,14 +315,13 @@ def _studies() -> sa.Select[Any]:
 
 
 @cache
-def _instances() -> sa.Select[Any]:
+def _instances() -> sa.Select[Instance, int | None]:
     """Return the given `instances`, each with the number of its prediction by a version of a model."""
     of_version = sa.and_(
         col(Prediction.instance_id) == col(Instance.id),
         col(Prediction.model_version_id) == sa.bindparam("version_id"),
     )
-    query: sa.Select[Any] = sa.select(Instance, col(Prediction.id))
-    query = query.outerjoin(Prediction, of_version)
+    query = sa.select(Instance, col(Prediction.id)).outerjoin(Prediction, of_version)
     return query.where(col(Instance.id).in_(_given_instances()))
 
 

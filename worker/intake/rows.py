@@ -178,7 +178,7 @@ def insert_instances(session: Session, rows: Sequence[dict[str, Any]]) -> dict[s
     """Write the rows of new instances; return their numbers by spool name."""
     if not rows:
         return {}
-    return dict(session.connection().execute(_insert_instances(), rows).tuples().all())
+    return dict(session.connection().execute(_insert_instances(), rows).all())
 
 
 @cache
@@ -188,7 +188,7 @@ def _insert_instances() -> sa.UpdateBase:
 
 def spool_names(session: Session, instances: Sequence[int]) -> dict[int, str]:
     """Return the spool names of instances, by their number."""
-    return dict(session.connection().execute(_spool_names(), {"instances": instances}).tuples().all())
+    return dict(session.connection().execute(_spool_names(), {"instances": instances}).all())
 
 
 @cache

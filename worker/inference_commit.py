@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
 from worker import metrics
 from worker.database import (
@@ -27,13 +28,18 @@ from worker.inference.environment import environment
 from worker.intake.registration import Record
 from worker.intake.work import Claim, Failure, Owed, Work, lease_lost
 from worker.logs import get_logger
-from worker.study_state import all_written, refresh_all
+from worker.study_state import has_written, refresh_all
 
 if TYPE_CHECKING:
     from models.card import Card
     from models.classifier import Classifier
 
 log = get_logger(__name__)
+
+_WORK: sa.Table = WorkItem.__table__  # type: ignore[attr-defined]
+_INSTANCE: sa.Table = Instance.__table__  # type: ignore[attr-defined]
+_VERSION: sa.Table = ModelVersion.__table__  # type: ignore[attr-defined]
+_PREDICTION: sa.Table = Prediction.__table__  # type: ignore[attr-defined]
 
 
 class InferenceCommit:
@@ -61,18 +67,12 @@ class InferenceCommit:
         with self.work.database.write() as session:
             # The studies are locked in one order, so that two workers with results of one study cannot both believe
             # that the other's is still missing, nor wait for each other for ever. What they hold is read after that.
-            studies = session.exec(
-                select(Study)
-                .where(col(Study.id).in_(select(Instance.study_id).where(col(Instance.id).in_(subjects))))
-                .order_by(col(Study.id))
-                .with_for_update()
-            ).all()
-            version = self.model_version(session, classifier.card)
+            studies = session.scalars(_studies(), {"instances": subjects}).all()
+            version_id = self.model_version(session, classifier.card)
             ours = self._end(session, claims, outcomes)
             kept = [pair for pair in zip(claims, outcomes, strict=True) if pair[0].id in ours]
-            instances = self._write(session, kept, classifier, version.id or 0)
-            with session.no_autoflush:  # the instances are written once, whole
-                self.settle_instances(session, instances)
+            instances = self._write(session, kept, classifier, version_id)
+            self.settle_instances(session, instances)
             refresh_all(session, studies)
             self.owe_reports(session, studies)
         _count([outcome for _, outcome in kept], classifier)
@@ -98,14 +98,8 @@ class InferenceCommit:
         self, session: Session, kept: Sequence[tuple[Claim, Outcome]], classifier: "Classifier", version_id: int
     ) -> list[Instance]:
         """Write predictions, what failed, and the audit events of both; return the instances that are to be settled."""
-        of_this_version = sa.and_(
-            col(Prediction.instance_id) == col(Instance.id), col(Prediction.model_version_id) == version_id
-        )
-        found = session.execute(
-            sa.select(Instance, col(Prediction.id))
-            .outerjoin(Prediction, of_this_version)
-            .where(col(Instance.id).in_([claim.subject_id for claim, _ in kept]))
-        ).all()
+        given = {"instances": [claim.subject_id for claim, _ in kept], "version_id": version_id}
+        found = session.execute(_instances(), given).all()
         instances = {instance.id or 0: instance for instance, _ in found}
         earlier = {instance.id or 0: prediction for instance, prediction in found if prediction is not None}
         rows = _rows(kept, classifier, version_id)
@@ -116,7 +110,7 @@ class InferenceCommit:
             if outcome.probabilities is not None:
                 if outcome.note:
                     notes = (*filter(None, instance.remark.split("; ")), outcome.note)
-                    instance.remark = "; ".join(dict.fromkeys(notes))
+                    has_written(instance, {"remark": "; ".join(dict.fromkeys(notes))})  # `settle_instances` does
                 row = rows[claim.subject_id]
                 action = "prediction.remade" if claim.subject_id in earlier else "prediction.made"
                 said = _said(predictions[claim.subject_id], instance, row, classifier.card)
@@ -138,23 +132,23 @@ class InferenceCommit:
         """Set the status of instances, each from what is owed, done and given up for it."""
         if not instances:
             return
+        session.flush()
+        connection = session.connection()
         states: dict[int, set[str]] = defaultdict(set)
-        query = select(WorkItem.subject_id, WorkItem.state).where(
-            WorkItem.kind == WorkKind.INFER,
-            col(WorkItem.subject_id).in_([instance.id for instance in instances]),
-        )
-        for subject_id, state in session.exec(query):
+        for subject_id, state in connection.execute(_states(), {"instances": [one.id for one in instances]}):
             states[subject_id].add(state)
+        rows: list[dict[str, Any]] = []
         for instance in instances:
             found = states[instance.id or 0]
+            status, reason = InstanceStatus.CLASSIFIED, ""
             if found & {WorkState.OWED, WorkState.LEASED}:
-                instance.status = InstanceStatus.PENDING
+                status, reason = InstanceStatus.PENDING, instance.reason
             elif WorkState.QUARANTINED in found:
-                instance.status = InstanceStatus.FAILED
-            else:
-                instance.status, instance.reason = InstanceStatus.CLASSIFIED, ""
-            all_written(instance, "status", "reason", "remark")
-            session.add(instance)
+                status, reason = InstanceStatus.FAILED, instance.reason
+            settled = {"status": status, "reason": reason, "remark": instance.remark}
+            has_written(instance, settled)
+            rows.append({"number": instance.id, **settled})
+        connection.execute(_settle(), rows)
 
     def fail_instance(self, session: Session, instance: Instance, reason: str, model: str) -> None:
         """Mark an instance failed for good, visibly and in the audit log."""
@@ -162,7 +156,7 @@ class InferenceCommit:
         self.settle_instance(session, instance)
 
     def _fail(self, session: Session, instance: Instance, reason: str, model: str) -> None:
-        instance.reason = reason
+        has_written(instance, {"reason": reason})  # `settle_instances` does, which comes next
         session.get_one(Study, instance.study_id).failure_acknowledged_at = None  # nobody has seen this one yet
         self.record(session, "inference.failed", instance.sop_instance_uid, {"reason": reason, "model": model})
         metrics.quarantined.labels(kind=WorkKind.INFER).inc()
@@ -193,52 +187,45 @@ class InferenceCommit:
         if not studies:
             return
         session.connection().execute(
-            sa.update(WorkItem)
-            .where(
-                col(WorkItem.kind) == WorkKind.REPORT,
-                col(WorkItem.subject_id) == sa.bindparam("of_study"),
-                is_owed(),
-            )
-            .values(not_before=sa.bindparam("quiet_at")),
-            [{"of_study": study.id, "quiet_at": self.quiet_at(study)} for study in studies],
+            _hold(), [{"of_study": study.id, "quiet_at": self.quiet_at(study)} for study in studies]
         )
 
-    def model_version(self, session: Session, card: "Card") -> ModelVersion:
-        """Return the row of a model, made when it first classifies here.
+    def model_version(self, session: Session, card: "Card") -> int:
+        """Return the number of the row of a model, made when it first classifies here.
 
         Raises
         ------
         PackageError
             When other weights, or another ONNX file, have classified under this name and version before.
         """
-        version = session.exec(
-            select(ModelVersion).where(ModelVersion.name == card.name, ModelVersion.version == card.version)
-        ).one_or_none()
+        named = {"model": card.name, "of_version": card.version}
+        version = session.connection().execute(_version(), named).one_or_none()
         if version is None:
-            version = ModelVersion(
+            made = ModelVersion(
                 name=card.name,
                 version=card.version,
                 weights_sha256=card.weights_sha256,
                 card=card.model_dump(mode="json"),
             )
-            session.add(version)
+            session.add(made)
             session.flush()
-        elif version.weights_sha256 != card.weights_sha256:
+            return made.id or 0
+        if version.weights_sha256 != card.weights_sha256:
             raise PackageError(
                 f"{card.identifier}: its weights are not those that classified under this version before; "
                 "give the package a new version"
             )
         if card.onnx is not None:
-            _same_onnx(version, card)
-        return version
+            _same_onnx(session, version, card)
+        return int(version.id)
 
 
-def _same_onnx(version: ModelVersion, card: "Card") -> None:
+def _same_onnx(session: Session, version: sa.Row[Any], card: "Card") -> None:
     """Note a package's ONNX file when it has first gained one; from then on it is that one."""
     now = card.model_dump(mode="json")["onnx"]
     before = version.card.get("onnx")
     if before is None:
-        version.card = {**version.card, "onnx": now}
+        session.get_one(ModelVersion, version.id).card = {**version.card, "onnx": now}
     elif before["sha256"] != now["sha256"]:
         raise PackageError(
             f"{card.identifier}: its ONNX file is not the one that this version came with before; put that back, or "
@@ -281,14 +268,13 @@ def _rows(
 
 def _predict(session: Session, rows: Mapping[int, dict[str, Any]], earlier: Mapping[int, int]) -> dict[int, int]:
     """Write predictions, new or in the place of earlier ones; return the numbers of the new ones by instance."""
-    remade = [{**row, "id": earlier[instance]} for instance, row in rows.items() if instance in earlier]
+    remade = [{**row, "number": earlier[instance]} for instance, row in rows.items() if instance in earlier]
     if remade:
-        session.execute(sa.update(Prediction), remade)
+        session.connection().execute(_remake(), remade)
     made = [row for instance, row in rows.items() if instance not in earlier]
     if not made:
         return {}
-    insert = sa.insert(Prediction).returning(col(Prediction.instance_id), col(Prediction.id))
-    return {instance: number or 0 for instance, number in session.execute(insert, made)}
+    return dict(session.connection().execute(_make(), made).all())
 
 
 def _said(prediction: int, instance: Instance, row: Mapping[str, Any], card: "Card") -> dict[str, Any]:
@@ -316,3 +302,68 @@ def _count(outcomes: Sequence[Outcome], classifier: "Classifier") -> None:
             labels = {"model": name, "version": version, "label": label}
             metrics.predictions.labels(**labels, flagged=str(label in flagged).lower()).inc()
             metrics.prediction_probability.labels(**labels).observe(probability)
+
+
+# The statements, each put together once by a process: that takes longer than the database takes over them.
+
+
+@cache
+def _studies() -> sa.Select[Any]:
+    """Lock the studies of the given `instances`, in their order."""
+    theirs = sa.select(_INSTANCE.c.study_id).where(_INSTANCE.c.id.in_(_given_instances()))
+    return sa.select(Study).where(col(Study.id).in_(theirs)).order_by(col(Study.id)).with_for_update()
+
+
+@cache
+def _instances() -> sa.Select[Instance, int | None]:
+    """Return the given `instances`, each with the number of its prediction by a version of a model."""
+    of_version = sa.and_(
+        col(Prediction.instance_id) == col(Instance.id),
+        col(Prediction.model_version_id) == sa.bindparam("version_id"),
+    )
+    query = sa.select(Instance, col(Prediction.id)).outerjoin(Prediction, of_version)
+    return query.where(col(Instance.id).in_(_given_instances()))
+
+
+@cache
+def _states() -> sa.Select[Any]:
+    """Return how the work of the given `instances` stands."""
+    work = _WORK.c
+    query = sa.select(work.subject_id, work.state)
+    return query.where(work.kind == WorkKind.INFER, work.subject_id.in_(_given_instances()))
+
+
+def _given_instances() -> sa.BindParameter[Any]:
+    return sa.bindparam("instances", expanding=True)
+
+
+@cache
+def _settle() -> sa.Update:
+    return sa.update(_INSTANCE).where(_INSTANCE.c.id == sa.bindparam("number"))
+
+
+@cache
+def _make() -> sa.UpdateBase:
+    return sa.insert(_PREDICTION).returning(_PREDICTION.c.instance_id, _PREDICTION.c.id)
+
+
+@cache
+def _remake() -> sa.Update:
+    return sa.update(_PREDICTION).where(_PREDICTION.c.id == sa.bindparam("number"))
+
+
+@cache
+def _version() -> sa.Select[Any]:
+    """Return what is known of the `model` `of_version`."""
+    version = _VERSION.c
+    query = sa.select(version.id, version.weights_sha256, version.card)
+    return query.where(version.name == sa.bindparam("model"), version.version == sa.bindparam("of_version"))
+
+
+@cache
+def _hold() -> sa.Update:
+    """Let the owed report `of_study` wait until it is `quiet_at`."""
+    work = _WORK.c
+    of_study = work.subject_id == sa.bindparam("of_study")
+    report = sa.and_(work.kind == WorkKind.REPORT, of_study, is_owed())
+    return sa.update(_WORK).where(report).values(not_before=sa.bindparam("quiet_at"))

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import col, select
 
 from worker import metrics
 from worker.arrivals import Arrivals
@@ -38,6 +37,7 @@ from worker.intake.grace import Grace
 from worker.intake.headers import HeaderReader
 from worker.intake.registration import Registration
 from worker.intake.routing import Router
+from worker.intake.rows import spool_names
 from worker.intake.spool import Spool
 from worker.intake.stored_bytes import is_whole
 from worker.intake.work import LONGEST_RETRY_SECONDS, Claim, Work
@@ -254,13 +254,7 @@ class Pipeline:
 
     def _tasks(self, claims: Sequence[Claim]) -> list[Task]:
         with self.database.read() as session:
-            names = dict(
-                session.exec(
-                    select(Instance.id, Instance.spool_name).where(
-                        col(Instance.id).in_([claim.subject_id for claim in claims])
-                    )
-                ).all()
-            )
+            names = spool_names(session, [claim.subject_id for claim in claims])
         return [
             Task(partial(self.spool.path, names[claim.subject_id]), self.previews_dir / f"{claim.subject_id}.png")
             for claim in claims

@@ -5,16 +5,24 @@ committed, nor misses one that is.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm.attributes import flag_modified
-from sqlmodel import Session, col, select
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlmodel import Session, select
 
 from models.card import Card
 from worker.database import Instance, InstanceStatus, ModelVersion, Prediction, Series, Study, utc_now
 from worker.inference.triage import Reading, roll_up, study_status, worklist_rank
+
+_STUDY: sa.Table = Study.__table__  # type: ignore[attr-defined]
+_INSTANCE: sa.Table = Instance.__table__  # type: ignore[attr-defined]
+_SERIES: sa.Table = Series.__table__  # type: ignore[attr-defined]
+_PREDICTION: sa.Table = Prediction.__table__  # type: ignore[attr-defined]
+_VERSION: sa.Table = ModelVersion.__table__  # type: ignore[attr-defined]
 
 
 def refresh(session: Session, study: Study) -> None:
@@ -24,28 +32,40 @@ def refresh(session: Session, study: Study) -> None:
 
 def refresh_all(session: Session, studies: Sequence[Study]) -> None:
     """Work out the state of studies anew, with as many statements for many as for one."""
+    if not studies:
+        return
     session.flush()
     ids = [study.id or 0 for study in studies]
     counts, unread = _counts(session, ids)
     readings, notes = _readings(session, ids), _notes(session, ids)
+    rows: list[dict[str, Any]] = []
     for study in studies:
         key = study.id or 0
-        study.findings, study.priority = roll_up(readings[key], unread[key])
-        study.ai_status = study_status(counts[key])
-        study.rank = worklist_rank(study.ai_status, study.priority)
-        study.reason = _reason(study, notes[key])
-        if study.ai_status == "pending":
-            study.completed_at = None
-        elif study.completed_at is None:
-            study.completed_at = utc_now()
-        all_written(study, "findings", "priority", "ai_status", "rank", "reason", "completed_at")
-        session.add(study)
+        findings, priority = roll_up(readings[key], unread[key])
+        status = study_status(counts[key])
+        completed_at = None if status == "pending" else study.completed_at or utc_now()
+        state = {
+            "findings": findings,
+            "priority": priority,
+            "ai_status": status,
+            "rank": worklist_rank(status, priority),
+            "reason": _reason(study, status, notes[key]),
+            "completed_at": completed_at,
+        }
+        has_written(study, state)
+        rows.append({"number": key, **state})
+    session.connection().execute(_write(), rows)
 
 
-def all_written(row: Study | Instance, *columns: str) -> None:
-    """Let these columns of a row be written, changed or not: rows that write the same columns share a statement."""
-    for column in columns:
-        flag_modified(row, column)
+@cache
+def _write() -> sa.Update:
+    return sa.update(_STUDY).where(_STUDY.c.id == sa.bindparam("number"))
+
+
+def has_written(row: Study | Instance, values: Mapping[str, Any]) -> None:
+    """Let a row have these values, which a statement of the caller's writes: the session does not write them again."""
+    for column, value in values.items():
+        set_committed_value(row, column, value)
 
 
 def locked(session: Session, study_id: int) -> Study:
@@ -58,44 +78,61 @@ def _counts(session: Session, study_ids: Sequence[int]) -> tuple[dict[int, Count
     """Count the instances of each study by status, and those still to be read by Series Instance UID."""
     counts: dict[int, Counter[str]] = defaultdict(Counter)
     unread: dict[int, dict[str, int]] = defaultdict(dict)
-    number = sa.func.count()
-    grouped = (
-        sa.select(col(Instance.study_id), col(Instance.series_id), col(Instance.status), number.label("number"))
-        .where(col(Instance.study_id).in_(study_ids))
-        .group_by(col(Instance.study_id), col(Instance.series_id), col(Instance.status))
-        .subquery()
-    )
-    columns = grouped.c
-    query = sa.select(columns.study_id, col(Series.series_instance_uid), columns.status, columns.number)
-    for study_id, series, status, count in session.execute(query.join(Series, col(Series.id) == columns.series_id)):
+    for study_id, series, status, count in session.connection().execute(_counted(), {"study_ids": study_ids}):
         counts[study_id][status] += count
         if status == InstanceStatus.PENDING:
             unread[study_id][series] = count
     return counts, unread
 
 
+@cache
+def _counted() -> sa.Select[Any]:
+    instance = _INSTANCE.c
+    grouped = (
+        sa.select(instance.study_id, instance.series_id, instance.status, sa.func.count().label("number"))
+        .where(_of_studies())
+        .group_by(instance.study_id, instance.series_id, instance.status)
+        .subquery()
+    )
+    columns = grouped.c
+    query = sa.select(columns.study_id, _SERIES.c.series_instance_uid, columns.status, columns.number)
+    return query.join(_SERIES, _SERIES.c.id == columns.series_id)
+
+
+def _of_studies() -> sa.ColumnElement[bool]:
+    """Say that an instance is one of the given `study_ids`."""
+    return _INSTANCE.c.study_id.in_(sa.bindparam("study_ids", expanding=True))
+
+
 def _readings(session: Session, study_ids: Sequence[int]) -> dict[int, list[Reading]]:
     """Return what the models said of each study's instances; of each model the newest word on each instance."""
     newest: dict[int, dict[tuple[int, str], Reading]] = defaultdict(dict)
-    rows = session.execute(
-        sa.select(
-            col(Instance.study_id),
-            col(Instance.id),
-            col(Instance.sop_instance_uid),
-            col(Series.series_instance_uid),
-            col(Prediction.model_version_id),
-            col(Prediction.probabilities),
-        )
-        .join(Instance, col(Instance.id) == col(Prediction.instance_id))
-        .join(Series, col(Series.id) == col(Instance.series_id))
-        .where(col(Instance.study_id).in_(study_ids))
-        .order_by(col(Prediction.created_at), col(Prediction.id))
-    ).all()
+    rows = session.connection().execute(_said(), {"study_ids": study_ids}).all()
     cards = _cards(session, {row.model_version_id for row in rows})
     for study_id, instance_id, sop_instance, series, version_id, probabilities in rows:
         card = cards[version_id]
         newest[study_id][instance_id, card.name] = Reading(card, sop_instance, series, probabilities)
     return defaultdict(list, {study_id: list(found.values()) for study_id, found in newest.items()})
+
+
+@cache
+def _said() -> sa.Select[Any]:
+    instance, prediction = _INSTANCE.c, _PREDICTION.c
+    return (
+        sa.select(
+            instance.study_id,
+            instance.id,
+            instance.sop_instance_uid,
+            _SERIES.c.series_instance_uid,
+            prediction.model_version_id,
+            prediction.probabilities,
+        )
+        .select_from(_PREDICTION)
+        .join(_INSTANCE, instance.id == prediction.instance_id)
+        .join(_SERIES, _SERIES.c.id == instance.series_id)
+        .where(_of_studies())
+        .order_by(prediction.created_at, prediction.id)
+    )
 
 
 _CARDS: dict[tuple[str, str, str], Card] = {}
@@ -106,15 +143,19 @@ def _cards(session: Session, version_ids: Collection[int]) -> dict[int, Card]:
     """Return the cards of model versions; each is read and checked once by a process."""
     if not version_ids:
         return {}
-    query = sa.select(
-        col(ModelVersion.id), col(ModelVersion.name), col(ModelVersion.version), col(ModelVersion.weights_sha256)
-    ).where(col(ModelVersion.id).in_(version_ids))
     found: dict[int, Card] = {}
-    for version_id, *key in session.execute(query).all():
+    for version_id, *key in session.connection().execute(_versions(), {"version_ids": list(version_ids)}).all():
         if tuple(key) not in _CARDS:
             _CARDS[tuple(key)] = Card.model_validate(session.get_one(ModelVersion, version_id).card)
         found[version_id] = _CARDS[tuple(key)]
     return found
+
+
+@cache
+def _versions() -> sa.Select[Any]:
+    version = _VERSION.c
+    query = sa.select(version.id, version.name, version.version, version.weights_sha256)
+    return query.where(version.id.in_(sa.bindparam("version_ids", expanding=True)))
 
 
 @dataclass(frozen=True)
@@ -129,24 +170,26 @@ class _Note:
 def _notes(session: Session, study_ids: Sequence[int]) -> dict[int, list[_Note]]:
     """Return what is written beside the instances of each study, in the order in which they were received."""
     notes: dict[int, list[_Note]] = defaultdict(list)
-    query = (
-        sa.select(col(Instance.study_id), col(Instance.status), col(Instance.reason), col(Instance.remark))
-        .where(
-            col(Instance.study_id).in_(study_ids),
-            sa.or_(col(Instance.reason) != "", col(Instance.remark) != ""),
-        )
-        .order_by(col(Instance.received_at), col(Instance.id))
-    )
-    for study_id, *note in session.execute(query):
+    for study_id, *note in session.connection().execute(_noted(), {"study_ids": study_ids}):
         notes[study_id].append(_Note(*note))
     return notes
 
 
-def _reason(study: Study, notes: Sequence[_Note]) -> str:
+@cache
+def _noted() -> sa.Select[Any]:
+    instance = _INSTANCE.c
+    return (
+        sa.select(instance.study_id, instance.status, instance.reason, instance.remark)
+        .where(_of_studies(), sa.or_(instance.reason != "", instance.remark != ""))
+        .order_by(instance.received_at, instance.id)
+    )
+
+
+def _reason(study: Study, status: str, notes: Sequence[_Note]) -> str:
     """Say in words why a study is failed or not eligible, or what is worth knowing of a complete one."""
-    if study.ai_status == "failed":
+    if status == "failed":
         reasons = [note.reason for note in notes if note.status == InstanceStatus.FAILED]
-    elif study.ai_status == "not_eligible":
+    elif status == "not_eligible":
         reasons = [note.reason for note in notes]
     else:
         reasons = []

@@ -29,7 +29,7 @@ TRAPS = (
             guard(
                 "a fencing token on the row",
                 "worker/intake/statements.py",
-                "        sa.tuple_(item_id, col(WorkItem.token)).in_(pairs),\n",
+                '        sa.tuple_(work.id, work.token).in_(sa.bindparam("held_pairs", expanding=True)),\n',
                 "",
                 f"{WORK}::test_finishing_needs_the_newest_token[sqlite]",
             ),

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,9 @@ from worker.errors import AuditBroken
 
 GENESIS = "0" * 64
 """What the first event carries in place of a digest."""
+
+_HEAD: sa.Table = AuditHead.__table__  # type: ignore[attr-defined]
+_EVENT: sa.Table = AuditEvent.__table__  # type: ignore[attr-defined]
 
 _PENDING = "audit events of this transaction"
 
@@ -73,13 +77,15 @@ def _append_pending(session: Session) -> None:
 
 def _append_all(session: Session, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Append events in their order, with one statement for all; return their rows."""
-    head = session.exec(select(AuditHead).with_for_update().execution_options(populate_existing=True)).one_or_none()
+    session.flush()  # what they record is written first: the chain is locked last
+    connection = session.connection()
+    head = connection.execute(_lock_head()).one_or_none()
     if head is None:
         raise AuditBroken(
             "the row of the table audit_head is gone, so nothing can be recorded and nothing is done: "
             "`firstread audit verify` says what else is missing; restore the database from a backup"
         )
-    last_id, last_sha256 = head.last_id, head.last_sha256
+    count, last_id, last_sha256 = head
     made: list[dict[str, Any]] = []
     for entry in entries:
         last_id += 1  # never the database's own: a number is in the chain, none is left out or used again
@@ -89,12 +95,28 @@ def _append_all(session: Session, entries: Sequence[Mapping[str, Any]]) -> list[
             row["at"], row["actor"], row["action"], row["subject"], row["detail"], last_sha256
         )
         made.append(row)
-    head.count, head.last_id, head.last_sha256 = head.count + len(made), last_id, last_sha256
-    session.add(head)
-    session.flush()  # the head first: events beyond it are refused
+    # The head first: events beyond it are refused.
+    reaches = {"count": count + len(made), "last_id": last_id, "last_sha256": last_sha256}
+    connection.execute(_move_head(), reaches)
     if made:
-        session.execute(sa.insert(AuditEvent), made)
+        connection.execute(_insert(), made)
     return made
+
+
+@cache
+def _lock_head() -> sa.Select[Any]:
+    head = _HEAD.c
+    return sa.select(head.count, head.last_id, head.last_sha256).with_for_update()
+
+
+@cache
+def _move_head() -> sa.Update:
+    return sa.update(_HEAD).where(_HEAD.c.id == 1)
+
+
+@cache
+def _insert() -> sa.Insert:
+    return sa.insert(_EVENT)
 
 
 def read_head(session: Session) -> AuditHead | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from worker.database import Instance, InstanceStatus, Study, WorkKind
 from worker.intake.defined_terms import MODALITIES
@@ -24,6 +24,7 @@ from worker.intake.rows import (
     insert_instances,
     known_of,
     locked_studies,
+    registered_twins,
     series_of,
     take_in,
     twins_of,
@@ -134,13 +135,8 @@ class Registration:
         """
         digests = {stored.dataset_sha256 for _, stored in arrivals}
         uids = {stored.sop_instance_uid for _, stored in arrivals}  # what has a stand-in UID is read later
-        query = select(Instance.spool_name, Instance.sha256).where(
-            col(Instance.sop_instance_uid).in_(uids),
-            col(Instance.dataset_sha256).in_(digests),
-            col(Instance.removal_began_at).is_(None),
-        )
         names = {name for name, _ in arrivals}  # registered before a crash: not sent again
-        twins = [(name, sha256) for name, sha256 in session.exec(query) if name not in names]
+        twins = [twin for twin in registered_twins(session, uids, digests) if twin[0] not in names]
         return frozenset(name for name, sha256 in twins if self.is_whole(name, sha256))
 
     def register(self, session: Session, arrivals: Sequence[tuple[str, StoredObject]], done: Registered) -> None:
@@ -202,9 +198,12 @@ class Registration:
                 owed.append(Owed(f"instance {instance} {model}", instance, model, due))
             done.models.update(verdict.models)
             events[one.name] = _registered(instance, row, study, verdict)
-            study.last_received_at = max(study.last_received_at, one.received_at)
-            study.failure_acknowledged_at = None  # nobody has seen this one yet
-            session.add(study)
+            newest = max(study.last_received_at, one.received_at)
+            # What is as it was is not touched: the session would look at all of it to find that out.
+            if newest != study.last_received_at:
+                study.last_received_at = newest
+            if study.failure_acknowledged_at is not None:
+                study.failure_acknowledged_at = None  # nobody has seen this one yet
             done.file_away.append(one.name)
             done.studies[id_of(study)] = study
             done.fresh.append(_fresh(one, row))

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,9 @@ from worker.database import Instance, Series, Study
 from worker.intake.described import Described
 from worker.uids import derived_uid
 
+_INSTANCE: sa.Table = Instance.__table__  # type: ignore[attr-defined]
+_SERIES: sa.Table = Series.__table__  # type: ignore[attr-defined]
+
 NO_IMAGES = ("", "SR", "PR", "KO", "DOC")
 """Modalities that say nothing of the study: that of its first image does."""
 
@@ -19,22 +23,52 @@ def locked_studies(session: Session, objects: Sequence[Described]) -> dict[str, 
     """Lock the studies of a batch that are there already, in the one order that everybody keeps; by their UID."""
     uids = {one.study_instance_uid for one in objects}
     uids |= {derived_uid("stand-in", "study", one.stored.dataset_sha256) for one in objects}
-    locked = session.exec(
-        select(Study).where(col(Study.study_instance_uid).in_(uids)).order_by(col(Study.id)).with_for_update()
-    )
+    locked = session.scalars(_lock_studies(), {"uids": list(uids)})
     return {study.study_instance_uid: study for study in locked}
+
+
+@cache
+def _lock_studies() -> sa.Select[Any]:
+    theirs = col(Study.study_instance_uid).in_(sa.bindparam("uids", expanding=True))
+    return sa.select(Study).where(theirs).order_by(col(Study.id)).with_for_update()
 
 
 def known_of(session: Session, objects: Sequence[Described]) -> tuple[set[str], dict[str, set[str]]]:
     """Return the spool names that have a row, and of each SOP Instance UID the digests that were received under it."""
-    names = sa.select(col(Instance.spool_name)).where(col(Instance.spool_name).in_([one.name for one in objects]))
+    connection = session.connection()
     digests: dict[str, set[str]] = defaultdict(set)
-    query = sa.select(col(Instance.sop_instance_uid), col(Instance.dataset_sha256)).where(
-        col(Instance.sop_instance_uid).in_({one.sop_instance_uid for one in objects})
-    )
-    for uid, digest in session.execute(query):
+    uids = list({one.sop_instance_uid for one in objects})
+    for uid, digest in connection.execute(_digests(), {"uids": uids}):
         digests[uid].add(digest)
-    return set(session.scalars(names)), digests
+    return set(connection.scalars(_names(), {"names": [one.name for one in objects]})), digests
+
+
+@cache
+def _digests() -> sa.Select[Any]:
+    query = sa.select(_INSTANCE.c.sop_instance_uid, _INSTANCE.c.dataset_sha256)
+    return query.where(_INSTANCE.c.sop_instance_uid.in_(sa.bindparam("uids", expanding=True)))
+
+
+@cache
+def _names() -> sa.Select[Any]:
+    name = _INSTANCE.c.spool_name
+    return sa.select(name).where(name.in_(sa.bindparam("names", expanding=True)))
+
+
+def registered_twins(session: Session, uids: Iterable[str], digests: Iterable[str]) -> list[tuple[str, str]]:
+    """Return spool name and SHA-256 of instances that are kept and have one of these UIDs and one of these digests."""
+    given = {"uids": list(uids), "digests": list(digests)}
+    return [(name, sha256) for name, sha256 in session.connection().execute(_twins(), given)]
+
+
+@cache
+def _twins() -> sa.Select[Any]:
+    instance = _INSTANCE.c
+    return sa.select(instance.spool_name, instance.sha256).where(
+        instance.sop_instance_uid.in_(sa.bindparam("uids", expanding=True)),
+        instance.dataset_sha256.in_(sa.bindparam("digests", expanding=True)),
+        instance.removal_began_at.is_(None),
+    )
 
 
 def begin_studies(session: Session, fresh: Iterable[Described], studies: dict[str, Study]) -> list[int]:
@@ -62,9 +96,14 @@ def begin_studies(session: Session, fresh: Iterable[Described], studies: dict[st
         }
         for uid, one in first.items()
     ]
-    begun = session.scalars(sa.insert(Study).returning(Study), rows).all()
+    begun = session.scalars(_begin(), rows).all()
     studies.update({study.study_instance_uid: study for study in begun})
     return [id_of(study) for study in begun]
+
+
+@cache
+def _begin() -> Any:
+    return sa.insert(Study).returning(Study)
 
 
 def take_in(study: Study, one: Described) -> str:
@@ -99,11 +138,11 @@ def series_of(session: Session, fresh: Sequence[Described], studies: Mapping[str
     first: dict[tuple[int, str], Described] = {}
     for one in fresh:
         first.setdefault((id_of(studies[one.study_instance_uid]), one.series_instance_uid), one)
-    query = sa.select(col(Series.study_id), col(Series.series_instance_uid), col(Series.id)).where(
-        col(Series.study_id).in_({study_id for study_id, _ in first}),
-        col(Series.series_instance_uid).in_({uid for _, uid in first}),
-    )
-    found = {(study_id, uid): number for study_id, uid, number in session.execute(query)} if first else {}
+    if not first:
+        return {}
+    connection = session.connection()
+    given = {"studies": list({study_id for study_id, _ in first}), "uids": list({uid for _, uid in first})}
+    found = {(study_id, uid): number for study_id, uid, number in connection.execute(_series(), given)}
     rows = [
         {
             "study_id": study_id,
@@ -116,17 +155,46 @@ def series_of(session: Session, fresh: Sequence[Described], studies: Mapping[str
         if (study_id, uid) not in found
     ]
     if rows:
-        insert = sa.insert(Series).returning(col(Series.study_id), col(Series.series_instance_uid), col(Series.id))
-        found |= {(study_id, uid): number for study_id, uid, number in session.execute(insert, rows)}
+        found |= {(study_id, uid): number for study_id, uid, number in connection.execute(_insert_series(), rows)}
     return found
+
+
+@cache
+def _series() -> sa.Select[Any]:
+    series = _SERIES.c
+    return sa.select(series.study_id, series.series_instance_uid, series.id).where(
+        series.study_id.in_(sa.bindparam("studies", expanding=True)),
+        series.series_instance_uid.in_(sa.bindparam("uids", expanding=True)),
+    )
+
+
+@cache
+def _insert_series() -> sa.UpdateBase:
+    series = _SERIES.c
+    return sa.insert(_SERIES).returning(series.study_id, series.series_instance_uid, series.id)
 
 
 def insert_instances(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     """Write the rows of new instances; return their numbers by spool name."""
     if not rows:
         return {}
-    insert = sa.insert(Instance).returning(col(Instance.spool_name), col(Instance.id))
-    return {name: number or 0 for name, number in session.execute(insert, rows)}
+    return dict(session.connection().execute(_insert_instances(), rows).all())
+
+
+@cache
+def _insert_instances() -> sa.UpdateBase:
+    return sa.insert(_INSTANCE).returning(_INSTANCE.c.spool_name, _INSTANCE.c.id)
+
+
+def spool_names(session: Session, instances: Sequence[int]) -> dict[int, str]:
+    """Return the spool names of instances, by their number."""
+    return dict(session.connection().execute(_spool_names(), {"instances": instances}).all())
+
+
+@cache
+def _spool_names() -> sa.Select[Any]:
+    instance = _INSTANCE.c
+    return sa.select(instance.id, instance.spool_name).where(instance.id.in_(sa.bindparam("instances", expanding=True)))
 
 
 def id_of(row: Study | Instance) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import col
 
 from worker.database import WorkItem, WorkState, is_leased, is_owed
 
@@ -93,13 +92,47 @@ def counted(condition: Condition) -> sa.Select[Any]:
     )
 
 
-def held(claims: Iterable[tuple[int, int]]) -> Condition:
-    """Say that work is leased with one of these pairs of number and fencing token."""
-    pairs = list(claims)
-    item_id = col(WorkItem.id)
+def pairs(claims: Iterable[tuple[int, int]]) -> dict[str, Any]:
+    """Return what the statements over held work are executed with: pairs of number and fencing token."""
+    given = list(claims)
+    return {"held_numbers": [number for number, _ in given], "held_pairs": given}
+
+
+def _is_held() -> Condition:
+    """Say that work is leased with one of the `pairs` of number and fencing token."""
+    work = _TABLE.c
     # The numbers by themselves too: of pairs SQLite does not see that they are few rows.
     return sa.and_(
-        item_id.in_([number for number, _ in pairs]),
-        sa.tuple_(item_id, col(WorkItem.token)).in_(pairs),
+        work.id.in_(sa.bindparam("held_numbers", expanding=True)),
+        sa.tuple_(work.id, work.token).in_(sa.bindparam("held_pairs", expanding=True)),
         is_leased(),
     )
+
+
+@cache
+def held() -> sa.Select[Any]:
+    """Lock held work, and return its numbers."""
+    return sa.select(_TABLE.c.id).where(_is_held()).order_by(_TABLE.c.id).with_for_update()
+
+
+@cache
+def end() -> sa.UpdateBase:
+    """End held work, and return its numbers; the values of the columns are given with the `pairs`."""
+    return sa.update(_TABLE).where(_is_held()).values(lease_until=None).returning(_TABLE.c.id)
+
+
+@cache
+def end_one() -> sa.Update:
+    """End the work of the given `number`, which is locked; the values of the columns are given with it."""
+    return sa.update(_TABLE).where(_TABLE.c.id == sa.bindparam("number")).values(lease_until=None)
+
+
+@cache
+def renew() -> sa.Update:
+    """Let the lease of held work last until the given `end`.
+
+    What is locked is being ended just now; who waited for it could be waited for by it.
+    """
+    ours = sa.select(_TABLE.c.id).where(_is_held()).order_by(_TABLE.c.id).with_for_update(skip_locked=True)
+    chosen = ours.cte("ours").prefix_with("MATERIALIZED")
+    return sa.update(_TABLE).where(_TABLE.c.id == chosen.c.id).values(lease_until=sa.bindparam("end"))

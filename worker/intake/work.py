@@ -132,8 +132,8 @@ class Work:
         now = self.clock()
         fresh = {"kind": kind, "state": WorkState.OWED, "created_at": now}
         fresh |= dict.fromkeys(("attempts", "lost_leases", "retries", "token"), 0)
-        session.execute(
-            statements.owe(on_sqlite=self.database.is_sqlite), [fresh | dataclasses.asdict(one) for one in owed]
+        session.connection().execute(
+            statements.owe(on_sqlite=self.database.is_sqlite), [fresh | vars(one) for one in owed]
         )
 
     def given_up(self, session: Session, kind: WorkKind, subject_id: int) -> Sequence[WorkItem]:
@@ -186,17 +186,9 @@ class Work:
             thread.join()
 
     def _renew(self, claims: Sequence[Claim]) -> None:
-        # What is locked is being ended just now; who waited for it could be waited for by it.
-        ours = sa.select(col(WorkItem.id)).where(statements.held((claim.id, claim.token) for claim in claims))
-        ours = ours.order_by(col(WorkItem.id)).with_for_update(skip_locked=True)
         with self.database.write() as session:
-            chosen = ours.cte("ours").prefix_with("MATERIALIZED")
-            session.execute(
-                sa.update(WorkItem)
-                .where(col(WorkItem.id) == chosen.c.id)
-                .values(lease_until=self.clock() + self.lease)
-                .execution_options(synchronize_session=False)
-            )
+            given = statements.pairs((claim.id, claim.token) for claim in claims)
+            session.connection().execute(statements.renew(), given | {"end": self.clock() + self.lease})
 
     def finish(self, session: Session, claim: Claim) -> None:
         """Mark work done, in the transaction that carries its results.
@@ -222,18 +214,19 @@ class Work:
         """
         if not failures:
             return set()
-        query = sa.select(col(WorkItem.id)).where(statements.held((one.claim.id, one.claim.token) for one in failures))
-        held = session.scalars(query.order_by(col(WorkItem.id)).with_for_update())
-        ours = {number for number in held if number is not None}
+        session.flush()
+        connection = session.connection()
+        held = statements.pairs((one.claim.id, one.claim.token) for one in failures)
+        ours = set(connection.scalars(statements.held(), held))
         now = self.clock()
         given_up = [
-            {"id": one.claim.id, "state": WorkState.QUARANTINED, "finished_at": now, "last_error": one.error}
+            {"number": one.claim.id, "state": WorkState.QUARANTINED, "finished_at": now, "last_error": one.error}
             for one in failures
             if one.final and one.claim.id in ours
         ]
         put_off = [
             {
-                "id": one.claim.id,
+                "number": one.claim.id,
                 "state": WorkState.OWED,
                 "not_before": now + timedelta(seconds=self.backoff(one.claim.retries)),
                 "last_error": one.error or None,
@@ -244,7 +237,7 @@ class Work:
         ]
         for rows in (given_up, put_off):
             if rows:
-                session.execute(sa.update(WorkItem), [row | {"lease_until": None} for row in rows])
+                connection.execute(statements.end_one(), rows)
         return ours
 
     def quarantine(self, session: Session, claim: Claim, error: str) -> None:
@@ -279,14 +272,9 @@ class Work:
     def _end_all(session: Session, claims: Sequence[Claim], **values: object) -> set[int]:
         if not claims:
             return set()
-        ended = (
-            sa.update(WorkItem)
-            .where(statements.held((claim.id, claim.token) for claim in claims))
-            .values(lease_until=None, **values)
-            .returning(col(WorkItem.id))
-            .execution_options(synchronize_session=False)
-        )
-        return {number for number in session.scalars(ended) if number is not None}
+        session.flush()
+        held = statements.pairs((claim.id, claim.token) for claim in claims)
+        return set(session.connection().scalars(statements.end(), held | values))
 
     @staticmethod
     def backoff(retries: int) -> float:

@@ -46,6 +46,13 @@ class Preview:
         return _SIGNATURE + _chunk(b"IHDR", head) + _chunk(b"IDAT", self.deflated) + _chunk(b"IEND", b"")
 
 
+def whole_factor(rows: int, columns: int) -> int:
+    """Return how many pixels on a side one of the preview stands for, 1 where that is no whole number."""
+    factor = max(rows, columns) // LONGEST_SIDE
+    whole = factor > 1 and max(rows, columns) == factor * LONGEST_SIDE and min(rows, columns) % factor == 0
+    return factor if whole else 1
+
+
 def make_preview(levels: NDArray[np.uint8]) -> Preview:
     """Make the preview of an image.
 
@@ -59,11 +66,7 @@ def make_preview(levels: NDArray[np.uint8]) -> Preview:
     longest = max(picture.size)
     if longest > LONGEST_SIDE:
         width, height = (max(1, round(side * LONGEST_SIDE / longest)) for side in picture.size)
-        factor = picture.width // width
-        if picture.size == (width * factor, height * factor):  # the same mean, in a fifth of the time
-            picture = picture.reduce(factor)
-        else:
-            picture = picture.resize((width, height), Image.Resampling.BOX)
+        picture = picture.resize((width, height), Image.Resampling.BOX)
     small = np.asarray(picture)
     lines = np.empty((small.shape[0], 1 + small.shape[1]), np.uint8)
     lines[:, 0] = _UP

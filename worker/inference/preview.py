@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -72,9 +73,8 @@ def make_preview(levels: NDArray[np.uint8]) -> Preview:
     lines[:, 0] = _UP
     lines[0, 1:] = small[0]
     np.subtract(small[1:], small[:-1], out=lines[1:, 1:])
-    # A film is noise to zlib: looking for what repeats costs five times the time and gains nothing but in flat areas.
-    deflating = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    return Preview(small.shape[0], small.shape[1], deflating.compress(lines.data) + deflating.flush())
+    # ISA-L: not larger than zlib's fastest, in a third of its time.
+    return Preview(small.shape[0], small.shape[1], isal_zlib.compress(lines.data, 1))
 
 
 def write_preview(preview: Preview, path: Path) -> None:

@@ -44,7 +44,8 @@ class Preview:
     def png(self) -> bytes:
         """Return it as a PNG file (ISO/IEC 15948)."""
         head = struct.pack(">2I5B", self.columns, self.rows, *_GREY_8_BIT)
-        return _SIGNATURE + _chunk(b"IHDR", head) + _chunk(b"IDAT", self.deflated) + _chunk(b"IEND", b"")
+        chunks = (*_chunk(b"IHDR", head), *_chunk(b"IDAT", self.deflated), *_chunk(b"IEND", b""))
+        return b"".join((_SIGNATURE, *chunks))
 
 
 def whole_factor(rows: int, columns: int) -> int:
@@ -73,7 +74,7 @@ def make_preview(levels: NDArray[np.uint8]) -> Preview:
     lines[:, 0] = _UP
     lines[0, 1:] = small[0]
     np.subtract(small[1:], small[:-1], out=lines[1:, 1:])
-    # ISA-L: not larger than zlib's fastest, in a third of its time.
+    # ISA-L, not zlib: of a film, which is noise to both, as small as zlib's fastest in a third of its time.
     return Preview(small.shape[0], small.shape[1], isal_zlib.compress(lines.data, 1))
 
 
@@ -102,5 +103,6 @@ def write_preview(preview: Preview, path: Path) -> None:
         raise
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def _chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:
+    """Return the parts of a chunk (PNG, 5.3), to be joined once: a picture's data are not copied on the way."""
+    return struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))

@@ -6,7 +6,7 @@ there is no retry here.
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from models.errors import ModelError
 from worker import bootstrap
 from worker.celery_app import app, settings, stopping
 from worker.database import Database, is_away
-from worker.errors import PackageError
+from worker.errors import ChildLost, PackageError
 from worker.logs import get_logger
 from worker.pipeline import Pipeline
 
@@ -48,8 +48,17 @@ class Runtime:
 
     @cached_property
     def reader(self) -> "PixelReaders":
-        """The guarded decoding children, started once."""
+        """The guarded decoding children, made once; started by `warm_up`, or with their first objects."""
         return bootstrap.pixel_readers(settings)
+
+    def warm_up(self, models: Iterable[str]) -> None:
+        """Have the classifiers (`name@version`) and the decoding children ready; they get ready side by side."""
+        with _child_may_be_lost():
+            self.reader.start()
+        for model in models:
+            self.classifier(model)
+        with _child_may_be_lost():
+            self.reader.wait_until_ready()
 
     def classifier(self, model: str) -> "Classifier":
         """Return the classifier `name@version`, verified and warmed when it is first asked for."""
@@ -108,3 +117,12 @@ def _database_may_be_away() -> Iterator[None]:
         if not is_away(error):
             raise
         log.warning("database_away", error=str(error).partition("\n")[0][:200], todo="work goes on when it is back")
+
+
+@contextmanager
+def _child_may_be_lost() -> Iterator[None]:
+    """Go on without a child that does not start: the next object tries it again, and waits if it fails again."""
+    try:
+        yield
+    except ChildLost as error:
+        log.warning("child_not_warm", error=str(error), todo="none: it is started again with the next object")

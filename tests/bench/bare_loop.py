@@ -1,10 +1,12 @@
 """The limit of a backlog: decode, prepare and classify in a loop over files, nothing else, in bare processes.
 
 `python -m tests.bench.bare_loop MODEL ENGINE MODELS_DIR` says `ready`, then for each line of JSON, a list of paths,
-does them and says so. What a process needs to get ready is not counted.
+does them and says so. What a process needs to get ready is not counted. It keeps its memory as a decoding child does:
+the limit is as high as it can be.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ import numpy as np
 from models.classifier import Classifier
 from models.registry import Registry
 from tests.bench.preparing import in_process
+from worker.guarded.child import KEPT_MEMORY
 
 
 def serve(model: str, engine: str, models_dir: str) -> None:
@@ -44,7 +47,13 @@ class BareLoop:
         try:
             for _ in range(self._workers):
                 self._processes.append(
-                    subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                    subprocess.Popen(
+                        self._command,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                        env=os.environ | KEPT_MEMORY,
+                    )
                 )
             for process in self._processes:
                 self._hear(process, "ready")

@@ -168,8 +168,8 @@ TRAPS = (
             guard(
                 "it is warm before it takes work",
                 "worker/commands/services.py",
-                "        tasks.runtime.classifier(model)  # warm before the first scan\n",
-                "        _ = model\n",
+                "        tasks.runtime.warm_up(models)  # before the first scan\n",
+                "        _ = models\n",
                 "tests/unit/worker/commands/test_services.py::"
                 "test_what_classifies_is_one_process_that_was_warmed_before_it_takes_work",
             ),

@@ -111,8 +111,8 @@ def worker(
         raise SettingsError("--queues names no queue, or no model is installed (`firstread models list`)")
     metrics.serve(settings.metrics_port)
     _ = tasks.runtime.pipeline
-    for model in models:
-        tasks.runtime.classifier(model)  # warm before the first scan
+    if models:
+        tasks.runtime.warm_up(models)  # before the first scan
     # A classifier lives in one process and is used by one thread: `solo`. Deliveries wait for peers: threads.
     pool = ["--pool", "solo"] if models else ["--pool", "threads", "--concurrency", str(concurrency)]
     kind = "inference" if models else "delivery"

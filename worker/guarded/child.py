@@ -29,14 +29,10 @@ _PASSED_ON = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH"}
 )
 """The child reads what strangers sent: it gets no tokens and no database URL."""
-_SET = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
-}
-"""One thread; and the memory of one object is kept for the next (mallopt(3)): to get fresh memory from the system takes
-as long as to decode a small image. What is larger than the first is given back all the same."""
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+"""Environment in which the memory of one object is kept for the next (mallopt(3)): to get fresh memory from the system
+takes as long as to decode a small image. What is larger than the first is given back all the same."""
+_SET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **KEPT_MEMORY}
 
 
 class ChildEndedError(Exception):

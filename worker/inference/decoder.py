@@ -27,7 +27,8 @@ from worker.inference.attributes import numbers
 from worker.inference.grayscale import Window, holds_hounsfield, render
 from worker.inference.guard import PIXEL_BYTES
 from worker.inference.part10 import MappedFile, Part10
-from worker.inference.preview import make_preview
+from worker.inference.preview import make_preview, whole_factor
+from worker.inference.reduction import Reduction
 from worker.inference.rendering import Rendering
 from worker.inference.stored import read_layout, read_stored
 
@@ -116,7 +117,7 @@ class Decoder:
     def __init__(self, memory: int, bounds: Bounds) -> None:
         self._memory = memory
         self._bounds = bounds
-        self._kept: tuple[int, Rendering] | None = None
+        self._kept: tuple[int, Rendering | Reduction] | None = None
 
     def __call__(self, job: dict[str, Any], file: int) -> dict[str, Any]:
         """Do one job; a job with `preview_of` needs no file.
@@ -138,16 +139,18 @@ class Decoder:
             with self._shared(math.prod(shown.shape) * PIXEL_BYTES) as shared:
                 shown.fill(np.frombuffer(shared, np.float32).reshape(shown.shape))
             return told | {"rows": shown.shape[0], "columns": shown.shape[1]}
+        factor = whole_factor(*shown.shape)
+        seen = Reduction(shown, factor) if job["keep"] and factor > 1 else shown
         try:
-            prepared = prepare_shown(job["input"][0], shown, *job["input"][1:])
+            prepared = prepare_shown(job["input"][0], seen, *job["input"][1:])
         except ModelError as error:
             raise PixelError(str(error)) from error
         self._leave(prepared.data.cast("B"))
         if job["keep"]:
-            self._kept = job["job"], shown
+            self._kept = job["job"], seen
         return told
 
-    def _preview(self, shown: Rendering) -> dict[str, Any]:
+    def _preview(self, shown: Rendering | Reduction) -> dict[str, Any]:
         preview = make_preview(shown.grey_levels())
         self._leave(preview.deflated)
         return {"rows": preview.rows, "columns": preview.columns, "bytes": len(preview.deflated)}

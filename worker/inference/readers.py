@@ -73,14 +73,35 @@ class PixelReaders:
         self._made: set[Future[None]] = set()
 
     def __enter__(self) -> Self:
-        for reader in self._readers:
-            reader.child.start()
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def start(self) -> None:
+        """Start the children now rather than with the first objects; nobody waits for them.
+
+        Raises
+        ------
+        ChildLost
+            One cannot be started.
+        """
+        for reader in self._readers:
+            reader.child.start()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the children have imported what they need; started before, they did so meanwhile.
+
+        Raises
+        ------
+        ChildLost
+            One cannot be started, or did not become ready.
+        """
+        for reader in self._readers:
+            reader.child.layers()
 
     def close(self) -> None:
         """Wait for what is under way, then end the children; a later call starts others."""

@@ -59,11 +59,11 @@ class Rendering:
         """Return all of it in whole grey levels, uint8 (rows, columns)."""
         if len(self.tables) == 1:
             levels = np.empty(self.shape, np.uint8)
-            look_up(_rounded(self.tables[0]), self.values, levels)
+            look_up(rounded(self.tables[0]), self.values, levels)
             return levels
         image = np.empty(self.shape, np.float32)
         self.fill(image)
-        return _rounded(image)
+        return rounded(image)
 
     def _fill(self, values: NDArray[Any], out: NDArray[np.float32]) -> None:
         if len(self.tables) == 1:
@@ -103,5 +103,6 @@ def look_up(table: NDArray[Any], values: NDArray[Any], out: NDArray[Any]) -> Non
         start += len(index)
 
 
-def _rounded(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+def rounded(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return an image in whole grey levels, uint8."""
     return np.rint(np.clip(image, 0, 255)).astype(np.uint8)

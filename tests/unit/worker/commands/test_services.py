@@ -14,7 +14,7 @@ from worker.commands import services
 def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The command lines that Celery is given, and what was warmed before; nothing is started."""
     lines: list[list[str]] = []
-    runtime = SimpleNamespace(pipeline=None, classifier=lambda model: lines.append(["warmed", model]))
+    runtime = SimpleNamespace(pipeline=None, warm_up=lambda models: lines.append(["warmed", *models]))
     celery_app = SimpleNamespace(
         app=SimpleNamespace(worker_main=lines.append), stopping=SimpleNamespace(is_set=lambda: True)
     )

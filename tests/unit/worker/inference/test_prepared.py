@@ -103,6 +103,23 @@ def test_the_preview_is_the_image_in_whole_levels(reader: PixelReader, tmp_path:
     assert np.array_equal(shown, np.rint(reader.read(path, "first").image))
 
 
+@pytest.mark.parametrize("shape", [(2048, 2048), (2048, 1300), (1300, 2048)])
+def test_the_preview_of_a_film_is_the_mean_of_its_pixels(
+    reader: PixelReader, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    film = RNG.normal(2000, 600, shape).clip(0, 4095).astype(np.uint16)
+    path = save(image(film, bits=12, WindowCenter=2000, WindowWidth=1001), tmp_path / "object.dcm")
+    displayed = reader.read(path, "first").image
+    plain = reader.prepared(path, card())
+    prepared = reader.prepared(path, card(), with_preview=True)
+    assert prepared.image.tobytes() == plain.image.tobytes()
+    rows, columns = (side // 2 for side in shape)
+    expected = displayed.reshape(rows, 2, columns, 2).mean(axis=(1, 3))
+    found = picture(reader.preview(prepared))
+    assert found.shape == (rows, columns)
+    assert abs(found - expected).max() <= 0.51
+
+
 def test_a_preview_is_never_that_of_another_object(reader: PixelReader, tmp_path: Path) -> None:
     dark, bright = (save(image(np.full((8, 8), level, np.uint8)), tmp_path / f"{level}.dcm") for level in (10, 200))
     first = reader.prepared(dark, card(), with_preview=True)

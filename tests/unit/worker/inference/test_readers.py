@@ -50,6 +50,19 @@ def test_the_children_are_warm_and_end(readers: PixelReaders, paths: dict[int, P
     assert readers.read(paths[10], "first").image.mean() == 10  # closed is not the end
 
 
+def test_children_are_started_together_and_waited_for() -> None:
+    readers = PixelReaders(2, seconds=PATIENCE, memory_bytes=1 << 30)
+    try:
+        assert not children()
+        readers.start()
+        assert len(children()) == 2
+        readers.wait_until_ready()
+        assert [one.child._child and one.child._child._ready for one in readers._readers] == [True, True]
+        assert len(children()) == 2
+    finally:
+        readers.close()
+
+
 def test_many_threads_get_their_own_pixels(readers: PixelReaders, paths: dict[int, Path]) -> None:
     kept: dict[int, list[Preview]] = {level: [] for level in LEVELS}
 

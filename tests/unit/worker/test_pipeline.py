@@ -372,10 +372,10 @@ def test_an_arrival_that_the_disk_will_not_give_stops_nobody_else(
     spool_object(pipeline.spool, bright())
     read = module.HeaderReader.read
 
-    def broken(self: Any, path: Path, keywords: Any) -> Any:
+    def broken(self: Any, path: Path, *how: Any, **more: Any) -> Any:
         if path.stem == bad:
             raise OSError(5, "Input/output error")
-        return read(self, path, keywords)
+        return read(self, path, *how, **more)
 
     monkeypatch.setattr(module.HeaderReader, "read", broken)
     run(pipeline, classifier)

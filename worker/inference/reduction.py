@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from worker.inference.rendering import Field, Rendering, rounded
 
-_AT_ONCE = 16
+_AT_ONCE = 64
 """Rows of the picture that are added up at a time: what they are made of stays in the cache."""
 
 

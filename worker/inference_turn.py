@@ -42,8 +42,7 @@ class _Batch:
     claims: Sequence[Claim]
     inputs: list[Input] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
-    seconds: float = 0.0
-    """What decoding took, and then classifying too; waiting in between left out."""
+    decoding_seconds: float = 0.0
 
 
 class InferenceTurn:
@@ -90,7 +89,8 @@ class InferenceTurn:
         self._tasks = tasks
         self._goes_on = goes_on
         self._claimed = 0
-        self._held: dict[int, Claim] = {}
+        self._held: dict[tuple[int, int], Claim] = {}
+        """By number and token: what was put off may be claimed again before the rest of its batch is let go."""
         self._batches: list[_Batch] = []
         self._moved = threading.Condition()
         self._decoded: SimpleQueue[_Batch | None] = SimpleQueue()
@@ -113,9 +113,9 @@ class InferenceTurn:
             for stage in (self._decode_ahead, self._commit_behind)
         ]
         with self._work.kept(self._held.values()):
-            for stage in stages:
-                stage.start()
             try:
+                for stage in stages:
+                    stage.start()
                 while (batch := _next(self._decoded, "classify")) is not None:
                     if self._done(self._classify, batch):
                         self._classified.put(batch)
@@ -123,7 +123,8 @@ class InferenceTurn:
                 self._stop()
                 self._classified.put(None)
                 for stage in stages:
-                    stage.join()
+                    if stage.ident is not None:  # else it could not be started
+                        stage.join()
         if self._error is not None:
             raise self._error
         return self._claimed
@@ -159,18 +160,20 @@ class InferenceTurn:
         began = time.perf_counter()
         tasks = self._tasks(batch.claims)
         batch.inputs = list(decoders.map(lambda task: prepare(task, self._classifier, self._reader), tasks))
-        batch.seconds = time.perf_counter() - began
+        batch.decoding_seconds = time.perf_counter() - began
 
     def _classify(self, batch: _Batch) -> None:
         began = time.perf_counter()
         batch.outcomes = score(batch.inputs, self._classifier)
-        batch.seconds += time.perf_counter() - began
-        self._size.lasted(len(batch.claims), batch.seconds)
+        self._size.lasted(len(batch.claims), batch.decoding_seconds, time.perf_counter() - began)
 
     def _commit_behind(self) -> None:
-        while (batch := _next(self._classified, "commit")) is not None:
-            if self._done(self._commit, batch):
-                self._let_go(batch)
+        try:
+            while (batch := _next(self._classified, "commit")) is not None:
+                if self._done(self._commit, batch):
+                    self._let_go(batch)
+        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread; the others must not wait for us
+            self._stop(error)
 
     def _commit(self, batch: _Batch) -> None:
         with metrics.stage_seconds.labels(stage="commit").time():
@@ -194,7 +197,7 @@ class InferenceTurn:
         batch = _Batch(claims)
         with self._moved:
             self._claimed += len(claims)
-            self._held.update((claim.id, claim) for claim in claims)
+            self._held.update(((claim.id, claim.token), claim) for claim in claims)
             self._batches.append(batch)
         metrics.batches_in_hand.inc()
         return batch
@@ -202,7 +205,7 @@ class InferenceTurn:
     def _let_go(self, batch: _Batch) -> None:
         with self._moved:
             for claim in batch.claims:
-                del self._held[claim.id]
+                del self._held[claim.id, claim.token]
             self._batches.remove(batch)
             self._moved.notify_all()
         metrics.batches_in_hand.dec()

@@ -7,7 +7,7 @@ workers, and a backlog makes buckets full.
 """
 
 _NEWEST = 0.3
-"""Weight of the newest batch in what an image takes."""
+"""Weight of the newest batch in what images take."""
 
 
 class BatchSize:
@@ -27,15 +27,23 @@ class BatchSize:
         self._largest = largest
         self._seconds = seconds
         self._least = min(side_by_side, largest)
+        self._side_by_side = side_by_side
         self._asked = largest
-        self._image_seconds = 0.0
+        self._decoding = self._classifying = 0.0
+        """Seconds: of as many images as are decoded at once, and of one image in the network."""
 
     @property
     def allowed(self) -> int:
         """The bucket, a power of two, that the time for a batch allows; all until it is known what an image takes."""
-        if not self._seconds or not self._image_seconds:
+        if not self._seconds:
             return self._largest
-        return min(self._largest, bucket_within(max(1, int(self._seconds / self._image_seconds))))
+        bucket = bucket_within(self._largest)
+        while bucket > 1 and self._expected(bucket) > self._seconds:
+            bucket //= 2
+        return self._largest if bucket == bucket_within(self._largest) else bucket
+
+    def _expected(self, count: int) -> float:
+        return -(-count // self._side_by_side) * self._decoding + count * self._classifying
 
     @property
     def wanted(self) -> int:
@@ -49,10 +57,12 @@ class BatchSize:
         else:
             self._asked = min(self._largest, 2 * asked)
 
-    def lasted(self, count: int, seconds: float) -> None:
-        """Say how long a batch of `count` images took."""
-        newest = seconds / count
-        self._image_seconds += (_NEWEST if self._image_seconds else 1.0) * (newest - self._image_seconds)
+    def lasted(self, count: int, decoding: float, classifying: float) -> None:
+        """Say how many seconds a batch of `count` images was decoded for, and then classified for."""
+        rounds = -(-count // self._side_by_side)
+        weight = _NEWEST if self._decoding or self._classifying else 1.0
+        self._decoding += weight * (decoding / rounds - self._decoding)
+        self._classifying += weight * (classifying / count - self._classifying)
 
 
 def bucket_within(count: int) -> int:

@@ -90,6 +90,10 @@ class Outcome:
     batch_size: int = 0
 
 
+class NotReadNow(FirstreadError):
+    """Something of this machine was in the way of reading an object; it may be gone the next time."""
+
+
 class ClassificationFailed(FirstreadError):
     """The network could not be run over an image; it may be the image, it may be the machine."""
 
@@ -120,6 +124,13 @@ def prepare(task: Task, classifier: "Classifier", reader: Reader) -> Input:
         image, note, recipe = _prepare(task, classifier, reader)
     except (Never, ChildLost) as error:
         return Input(error=error, decode_seconds=time.perf_counter() - started)
+    except (
+        OSError,
+        MemoryError,
+        RuntimeError,
+    ) as error:  # no memory, no thread, a disk that is ill: not its neighbours'
+        failure = NotReadNow(f"it could not be read just now ({error})")
+        return Input(error=failure, decode_seconds=time.perf_counter() - started)
     return Input(image, None, note, recipe, time.perf_counter() - started)
 
 

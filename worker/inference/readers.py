@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 from worker.inference.pixels import Frame, PixelReader, Prepared
 from worker.inference.preview import Preview
+from worker.logs import get_logger, where
 
 if TYPE_CHECKING:
     from models.card import Card, Window
+
+log = get_logger(__name__)
 
 MOST = 8
 """Decoding children that a process starts unasked."""
@@ -162,5 +165,10 @@ class PixelReaders:
             make()
             return True
         self._made.add(made)
-        made.add_done_callback(self._made.discard)
+        made.add_done_callback(self._over)
         return True
+
+    def _over(self, made: Future[None]) -> None:
+        self._made.discard(made)
+        if error := made.exception():  # it costs the picture on the page, not the result
+            log.warning("preview_not_made", error=where(error))

@@ -7,6 +7,7 @@ be made, intake looks at the spool twenty times a second anyhow, and finds what 
 import contextlib
 import os
 import stat
+import threading
 from pathlib import Path
 
 from worker.logs import get_logger
@@ -29,20 +30,27 @@ class Rope:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._pipe = -1
+        # A descriptor that another thread closes may be an object's a moment later: nobody else may write to it then.
+        self._lock = threading.Lock()
 
     def ring(self) -> None:
         """Ring, never waiting; where nobody listens nothing happens."""
-        try:
-            if self._pipe < 0:
-                self._pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.write(self._pipe, b"\0")
-        except BlockingIOError:  # it rings already, loud enough
-            return
-        except OSError:  # not there, or nobody listens any more; another ring tries anew
-            self.close()
+        with self._lock:
+            try:
+                if self._pipe < 0:
+                    self._pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                os.write(self._pipe, b"\0")
+            except BlockingIOError:  # it rings already, loud enough
+                return
+            except OSError:  # not there, or nobody listens any more; another ring tries anew
+                self._let_go()
 
     def close(self) -> None:
         """Let the pipe go."""
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
         pipe, self._pipe = self._pipe, -1
         if pipe >= 0:
             with contextlib.suppress(OSError):

@@ -55,7 +55,7 @@ class Worker:
             ahead = (yield from self._begin(lane)) if site.plant.overlap and not late else None
             took = site.env.now
             yield from self._compute(batch)
-            self._sizes[lane].lasted(len(batch), decoding.value + site.env.now - took)
+            self._sizes[lane].lasted(len(batch), decoding.value, site.env.now - took)
             if committing is not None:
                 yield committing
             committing = site.env.process(self._commit(batch))

@@ -1,5 +1,6 @@
 """Stages of a turn overlap, hold a bounded number of batches, and leave nothing behind, however the turn ends."""
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -248,3 +249,63 @@ def test_an_interrupt_in_the_callers_thread_ends_the_others(pipeline: Pipeline) 
     with pipeline.database.read() as session:
         classified = session.exec(select(Instance).where(Instance.status == "classified")).all()
     assert len(classified) == 1
+
+
+def test_what_is_put_off_may_come_again_before_the_rest_of_its_batch_has_been(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Putting off a batch takes a while: the first of it may be due, and claimed, before the last is dealt with."""
+    monkeypatch.setattr(pipeline.work, "backoff", lambda retries: 0.0)
+    owe(pipeline, 2)
+    again = threading.Event()
+    commit, failed = pipeline.results.commit, pipeline.giving_up.failed
+    commits: list[int] = []
+
+    def wrong_at_first(*arguments: Any) -> None:
+        commits.append(1)
+        if len(commits) == 1:
+            raise ValueError("no such thing")
+        commit(*arguments)
+
+    def slowly(*arguments: Any, **more: Any) -> None:
+        failed(*arguments, **more)
+        assert again.wait(SOON)
+
+    monkeypatch.setattr(pipeline.results, "commit", wrong_at_first)
+    monkeypatch.setattr(pipeline.giving_up, "failed", slowly)
+    reader = CountingReader(at(3, again.set))
+    infer(pipeline, FakeClassifier(), reader)
+    assert {(item.state, item.attempts) for item in infer_items(pipeline)} == {(WorkState.DONE, 2)}
+
+
+def test_a_stage_that_cannot_be_started_ends_the_others(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    owe(pipeline, 5)
+    start, before = threading.Thread.start, threading.active_count()
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "commit_behind":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        infer(pipeline, OneByOne(), FakeReader())
+    assert threading.active_count() == before
+
+
+def test_an_object_that_cannot_be_read_just_now_costs_its_neighbours_nothing(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.work, "backoff", lambda retries: 3600.0)
+
+    def short_of_memory() -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    owe(pipeline, 3)
+    infer(pipeline, FakeClassifier(), CountingReader(at(2, short_of_memory)))
+    found = [(item.state, item.last_error) for item in infer_items(pipeline)]
+    assert found == [
+        (WorkState.DONE, None),
+        (WorkState.OWED, "it could not be read just now ([Errno 12] Cannot allocate memory)"),
+        (WorkState.DONE, None),
+    ]

@@ -33,23 +33,35 @@ def test_as_few_are_asked_for_as_were_found_but_none_of_the_decoders_stands_idle
 def test_a_batch_is_no_larger_than_its_time_allows(image_seconds: float, allowed: int) -> None:
     size = BatchSize(32, seconds=1.0)
     assert size.wanted == 32, "nobody knows yet how long an image takes"
-    size.lasted(8, 8 * image_seconds)
+    size.lasted(8, 6 * image_seconds, 2 * image_seconds)
     assert (size.allowed, size.wanted) == (allowed, allowed)
 
 
 def test_without_a_limit_buckets_are_full_however_long_they_take() -> None:
     size = BatchSize(32, seconds=0)
-    size.lasted(1, 100.0)
+    size.lasted(1, 90.0, 10.0)
     assert size.wanted == 32
+
+
+def test_what_is_decoded_side_by_side_takes_the_time_of_one() -> None:
+    """Large images, many decoders: were each thought to take its time by itself, batches would stay at one for ever."""
+    size = BatchSize(32, seconds=1.0, side_by_side=8)
+    size.lasted(1, 0.6, 0.01)
+    assert size.allowed == 8
+    size.lasted(8, 0.6, 0.08)
+    assert size.allowed == 8
+    for _ in range(20):
+        size.lasted(8, 0.2, 0.08)
+    assert size.allowed == 16
 
 
 def test_one_slow_batch_does_not_decide_alone_and_many_do() -> None:
     size = BatchSize(32, seconds=1.0)
-    size.lasted(32, 0.32)
-    size.lasted(1, 0.05)
+    size.lasted(32, 0.16, 0.16)
+    size.lasted(1, 0.02, 0.03)
     assert size.wanted == 32
     for _ in range(20):
-        size.lasted(1, 0.05)
+        size.lasted(1, 0.02, 0.03)
     assert size.wanted == 16
 
 

@@ -2,6 +2,7 @@
 
 import select
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,29 @@ def test_ringing_where_nobody_listens_does_nothing_and_the_next_listener_is_hear
     rope.ring()
     assert rings(second)
     second.close()
+
+
+def test_threads_that_ring_while_listeners_come_and_go_write_to_nothing_else(path: Path, tmp_path: Path) -> None:
+    """A pipe that ended is closed by one of them; its number may be an object's before the next one rings."""
+    rope, stop = Rope(path), threading.Event()
+
+    def ring() -> None:
+        while not stop.is_set():
+            rope.ring()
+
+    ringing = [threading.Thread(target=ring) for _ in range(4)]
+    for thread in ringing:
+        thread.start()
+    try:
+        for number in range(300):
+            Bell(path).close()
+            (tmp_path / f"{number}.part").write_bytes(b"an object")
+    finally:
+        stop.set()
+        for thread in ringing:
+            thread.join()
+    rope.close()
+    assert {file.read_bytes() for file in tmp_path.glob("*.part")} == {b"an object"}
 
 
 def test_a_bell_that_nobody_hushes_never_holds_up_whoever_rings(bell: Bell, rope: Rope) -> None:

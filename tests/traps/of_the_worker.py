@@ -192,8 +192,8 @@ TRAPS = (
             guard(
                 "SQLite: a transaction that will write begins IMMEDIATE",
                 "worker/database/session.py",
-                "        engine = self.engine.execution_options(begin_immediate=True)\n",
-                "        engine = self.engine\n",
+                "        self._writing = self.engine.execution_options(begin_immediate=True)\n",
+                "        self._writing = self.engine\n",
                 f"{WORK}::test_eight_processes_share_the_work_without_overlap[sqlite]",
             ),
             guard(

@@ -256,8 +256,8 @@ def test_what_is_put_off_may_come_again_before_the_rest_of_its_batch_has_been(
 ) -> None:
     """Putting off a batch takes a while: the first of it may be due, and claimed, before the last is dealt with."""
     monkeypatch.setattr(pipeline.work, "backoff", lambda retries: 0.0)
-    owe(pipeline, 2)
-    again = threading.Event()
+    owe(pipeline, 4)
+    put_off, again = threading.Event(), threading.Event()
     commit, failed = pipeline.results.commit, pipeline.giving_up.failed
     commits: list[int] = []
 
@@ -269,13 +269,24 @@ def test_what_is_put_off_may_come_again_before_the_rest_of_its_batch_has_been(
 
     def slowly(*arguments: Any, **more: Any) -> None:
         failed(*arguments, **more)
+        put_off.set()
         assert again.wait(SOON)
+
+    def reading(number: int) -> None:
+        if number == 3:
+            assert put_off.wait(SOON)
+        if number == 5:
+            again.set()
+
+    class Pairs(FakeClassifier):
+        max_batch = 2
 
     monkeypatch.setattr(pipeline.results, "commit", wrong_at_first)
     monkeypatch.setattr(pipeline.giving_up, "failed", slowly)
-    reader = CountingReader(at(3, again.set))
-    infer(pipeline, FakeClassifier(), reader)
-    assert {(item.state, item.attempts) for item in infer_items(pipeline)} == {(WorkState.DONE, 2)}
+    infer(pipeline, Pairs(), CountingReader(reading))
+    assert [(item.state, item.attempts) for item in infer_items(pipeline)] == [
+        (WorkState.DONE, 2), (WorkState.DONE, 2), (WorkState.DONE, 1), (WorkState.DONE, 1)
+    ]  # fmt: skip
 
 
 def test_a_stage_that_cannot_be_started_ends_the_others(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

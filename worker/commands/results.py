@@ -7,7 +7,7 @@ import typer
 from rich.panel import Panel
 
 from worker import bootstrap
-from worker.commands.output import complain, counted, err, out, print_json, print_table, say
+from worker.commands.output import complain, counted, err, out, print_json, print_table, say, tell
 from worker.config import load_settings
 from worker.intake.spool import Spool
 from worker.reconcile import reconcile as reconcile_all
@@ -29,7 +29,8 @@ def studies(
     _require("--status", status, STATUSES)
     _require("--priority", priority, PRIORITIES)
     wanted = StudyFilter(search=search, status=status, priority=priority, limit=limit, offset=offset)
-    database = bootstrap.open_database(load_settings())
+    settings = load_settings()
+    database = bootstrap.open_database(settings)
     with database.read() as session:
         documents = list_studies(session, wanted)
         total = count_studies(session, wanted)
@@ -43,6 +44,8 @@ def studies(
         map(_row, documents),
         whole=("received", "study"),
     )
+    if not total and wanted == StudyFilter(limit=limit, offset=offset):
+        tell(f"nothing has come to {settings.data_dir} yet; is it what FIRSTREAD_DATA_DIR is for the services?")
 
 
 def _require(option: str, value: str | None, allowed: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """A report shows each goal beside what was seen; a missed one is never hidden, and only `--strict` makes it an exit."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,9 @@ def test_json_and_charts_are_written_beside_each_other(report: Report, tmp_path:
     svg = (tmp_path / "new" / "receive.svg").read_text()
     harness.write(report, tmp_path / "again" / "receive.json")
     assert svg == (tmp_path / "again" / "receive.svg").read_text()
+
+
+def test_programs_of_our_own_environment_are_no_peers() -> None:
+    """Where it is on the path, pynetdicom's storescp would be taken for dcmtk's."""
+    ours = str(Path(sys.executable).parent)
+    assert harness.without_our_own(f"/usr/local/bin:{ours}:/usr/bin") == "/usr/local/bin:/usr/bin"

@@ -148,5 +148,7 @@ class Intake:
             except SQLAlchemyError as error:
                 first = str(error).partition("\n")[0][:200]
                 log.warning("audit_not_anchored", error=first, todo="the next start does it")
+        if self._pipeline is not None:
+            self._pipeline.wakeups.close()
         if self._forwarder is not None:
             self._forwarder.stop(FORWARDER_SECONDS)

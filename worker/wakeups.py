@@ -17,6 +17,8 @@ log = get_logger(__name__)
 DELIVERY = "delivery"
 INFERENCE = "inference"
 SECONDS_BETWEEN_TRIES = 2.0
+ANSWER_SECONDS = 2.0
+"""How long a broker over AMQP may take to answer."""
 
 BATCH = 32
 """So many pieces of work are worth a hint: about what a worker claims at once."""
@@ -90,7 +92,10 @@ class Wakeups:
             else:
                 return True
         # A connection of our own, short-tempered: the pooled ones wait for a broker as long as it takes.
-        self._connection = self.app.connection(connect_timeout=1)  # type: ignore[union-attr]
+        # Redis has its limits from our settings; those of AMQP would end a consumer that waits.
+        self._connection = self.app.connection(  # type: ignore[union-attr]
+            connect_timeout=1, transport_options={"read_timeout": ANSWER_SECONDS, "write_timeout": ANSWER_SECONDS}
+        )
         try:
             self._connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=2)
             self._publish(wanted)
@@ -105,6 +110,12 @@ class Wakeups:
             log.info("broker_back", seconds=round(time.monotonic() - self._away_since, 1))
             self._away_since = None
         return True
+
+    def close(self) -> None:
+        """Close the connection; another hint opens one again."""
+        with self._lock:
+            if self._connection is not None:
+                self._let_go()
 
     def _let_go(self) -> None:
         """Close the connection, which may be broken."""

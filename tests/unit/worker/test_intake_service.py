@@ -15,6 +15,7 @@ class Outage:
 
     def __init__(self, stop: threading.Event, away: set[int], sweeps: int) -> None:
         self.grace = Grace(30.0)
+        self.wakeups = SimpleNamespace(close=lambda: None)
         self.held: list[tuple[int, bool]] = []
         self._stop, self._away, self._sweeps = stop, away, sweeps
         self._sweep = 0

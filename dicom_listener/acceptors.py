@@ -1,7 +1,8 @@
 """Several processes that serve the DICOM ports: started, started again when they die, stopped with us.
 
 Each has the listening sockets; a connection goes to whichever takes it first. What one leaves behind when it dies, half
-an object, is swept when it has ended and no earlier: the others go on.
+an object, is swept when it has ended and no earlier: the others go on. Nothing that fails for one may end the thread
+that looks after them, as all would end with it.
 """
 
 import itertools
@@ -31,6 +32,8 @@ ACCEPTOR = (sys.executable, "-m", "dicom_listener.acceptor")
 START_SECONDS = 15.0
 """How long we wait for all of them to accept before we say that we listen; connections wait meanwhile."""
 TICK_SECONDS = 0.1
+CLEAR_AGAIN_SECONDS = 10.0
+"""How long what one left lies when it could not be cleared away, until that is tried again."""
 
 
 def processes(wanted: int) -> int:
@@ -123,7 +126,12 @@ class Acceptors:
         """Make what the next acceptor has from us: to be passed on, closed here then, and where it asks for places."""
         ours, theirs = channel()
         listening = tuple(one.fileno() for one in self._sockets)
-        return Inheritance(next(self._runs), listening, theirs.fileno()), theirs, self._places.open(ours)
+        try:
+            window = self._places.open(ours)
+        except OSError:
+            theirs.close()
+            raise
+        return Inheritance(next(self._runs), listening, theirs.fileno()), theirs, window
 
     def _look_after(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):
@@ -156,6 +164,9 @@ class _Acceptor:
         self._theirs: socket.socket | None = None
         self._ready: threading.Event | None = None
         self._started = threading.Event()
+        self._remains: list[tuple[int, str]] = []
+        """Of those that have ended: process id, and what tells their partial files from others."""
+        self._clear_at = 0.0
         service = Service(f"acceptor {number}", ACCEPTOR)
         self._state = ServiceState(service, environment, None, restart, descriptors=self._descriptors)
 
@@ -163,11 +174,13 @@ class _Acceptor:
         """Start it where that is due; where it has ended, clear away what it left."""
         process = self._state.process
         if self._state.look_after(self._prepare) and process is not None:
-            self._clear_away(process.pid)
+            self._leave_behind(process.pid)
         if self._theirs is not None:
             self._theirs.close()
             self._theirs = None
             self._started.set()
+        if time.monotonic() >= self._clear_at:
+            self._clear_away()
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""
@@ -179,7 +192,8 @@ class _Acceptor:
         process = self._state.process
         if process is not None:
             finish(process, self._state.service.name, max(deadline - time.monotonic(), 0.0))
-            self._clear_away(process.pid)
+            self._leave_behind(process.pid)
+        self._clear_away()
 
     def wait_ready(self, deadline: float) -> None:
         """Wait until it accepts, or has ended before it did."""
@@ -194,8 +208,29 @@ class _Acceptor:
     def _descriptors(self) -> tuple[int, ...]:
         return (*self._inherited.sockets, self._inherited.places) if self._inherited else ()
 
-    def _clear_away(self, pid: int) -> None:
-        if self._metrics_dir is not None:
-            multiprocess.mark_process_dead(pid, str(self._metrics_dir))  # type: ignore[no-untyped-call]
-        if self._inherited is not None and (swept := self._spool.sweep_partials(self._inherited.writer)):
+    def _leave_behind(self, pid: int) -> None:
+        if self._inherited is not None:
+            self._remains.append((pid, self._inherited.writer))
+
+    def _clear_away(self) -> None:
+        """Clear away what those that have ended left; what cannot be is kept in mind."""
+        self._remains = [one for one in self._remains if not self._cleared(*one)]
+
+    def _cleared(self, pid: int, writer: str) -> bool:
+        try:
+            if self._metrics_dir is not None:
+                multiprocess.mark_process_dead(pid, str(self._metrics_dir))  # type: ignore[no-untyped-call]
+            swept = self._spool.sweep_partials(writer)
+        except OSError as error:
+            self._clear_at = time.monotonic() + CLEAR_AGAIN_SECONDS
+            log.warning(
+                "remains_not_cleared",
+                name=self._state.service.name,
+                error=str(error),
+                retry_in_seconds=CLEAR_AGAIN_SECONDS,
+                fix="check the disk and the mount of FIRSTREAD_DATA_DIR, and that it is writable for us",
+            )
+            return False
+        if swept:
             log.warning("partial_files_swept", count=swept, fix="none: their senders had no answer and send again")
+        return True

@@ -7,6 +7,7 @@ nothing.
 """
 
 import contextlib
+import errno
 import itertools
 import json
 import socket
@@ -180,10 +181,21 @@ class CommonPlaces:
         self._asking = threading.Lock()
 
     def open(self, end: socket.socket) -> "Window":
-        """Serve a process over our end of the channel to it, until it closes its own."""
+        """Serve a process over our end of the channel to it, until it closes its own.
+
+        Raises
+        ------
+        OSError
+            No thread can be had to serve it; our end is closed.
+        """
         window = Window(end, self._places, self._associate_by_pace, self._windows.remove)
         self._windows.append(window)
-        window.start()
+        try:
+            window.start()
+        except RuntimeError as error:
+            self._windows.remove(window)
+            end.close()
+            raise OSError(errno.EAGAIN, str(error)) from error
         return window
 
     def _associate_by_pace(self, newcomer: _Remote) -> bool:

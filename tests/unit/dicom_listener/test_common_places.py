@@ -209,3 +209,16 @@ def test_an_answer_to_one_inquiry_is_none_to_the_next(common: CommonPlaces) -> N
         window.forget_paces()
         answer(second)
         assert window._remotes[1].slow_seconds == 0.0, "nor one that comes after all is forgotten"
+
+
+def test_where_no_thread_can_be_had_nothing_is_kept_open(common: CommonPlaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_window: Window) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Window, "start", refuse)
+    ours, theirs = channel()
+    with theirs:
+        with pytest.raises(BlockingIOError, match="new thread"):
+            common.open(ours)
+        assert common._windows == []
+        assert theirs.recv(1) == b""

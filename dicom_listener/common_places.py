@@ -220,8 +220,8 @@ class Window:
     """Where one process asks: answers it in a thread of its own, and gives its places back when it has ended."""
 
     def __init__(self, end: socket.socket, places: FrontDesk, associate_by_pace: ByPace, closed: Closed) -> None:
-        self.ready = threading.Event()
-        """Set when the process accepts connections, or has ended."""
+        self.accepts = False
+        """Whether the process accepts connections: it has said so, and has not ended."""
         self._lines = _Lines(end)
         self._places = places
         self._associate_by_pace = associate_by_pace
@@ -264,7 +264,7 @@ class Window:
                 self._take(message)
         finally:
             self._closed(self)
-            self.ready.set()
+            self.accepts = False
             self._told.set()
             for remote in self._remotes.values():
                 self._places.leave(remote)
@@ -272,7 +272,7 @@ class Window:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message:
-            self.ready.set()
+            self.accepts = True
         elif "paces" in message:
             self._note_paces(message["inquiry"], message["paces"])
         elif message.get("ask") == "enter":

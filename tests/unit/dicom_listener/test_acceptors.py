@@ -16,6 +16,7 @@ from dicom_listener import acceptors
 from dicom_listener.acceptor import ASSOCIATIONS, Inheritance
 from dicom_listener.acceptors import Acceptors, processes
 from dicom_listener.sockets import bind
+from worker.errors import StartError
 from worker.intake.spool import Spool
 from worker.supervision.service import Restart
 
@@ -24,7 +25,8 @@ ACCEPTS = (
     "import json, os, signal, socket\n"
     "given = json.loads(os.environ['DICOM_ACCEPTOR'])\n"
     "signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n"
-    "socket.socket(fileno=given['places']).sendall(b'{\"ready\": true}\\n')\n"
+    "places = socket.socket(fileno=given['places'])\n"
+    "places.sendall(b'{\"ready\": true}\\n')\n"
     "while True: signal.pause()\n"
 )
 
@@ -169,3 +171,57 @@ def test_no_descriptors_for_the_next_one_end_nobody(served: Served, monkeypatch:
     monkeypatch.setattr(acceptors, "channel", channel)
     kill_the_first(served)
     assert len(calls) == 3
+
+
+def test_where_none_gets_ready_the_start_fails_and_says_why(served: Served) -> None:
+    served.run("raise SystemExit(2)")
+    with pytest.raises(
+        StartError, match=r"acceptor 1: exit code 2, see standard error; acceptor 2: exit code 2"
+    ) as said:
+        served.made.start()
+    assert "start the listener again" in str(said.value)
+    assert not served.made._thread.is_alive(), "nobody is left to start another"
+
+
+def test_where_none_gets_ready_in_time_the_start_fails(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptors, "START_SECONDS", 0.5)
+    served.run("import signal; signal.pause()")
+    with pytest.raises(StartError, match=r"in 0\.5 s"):
+        served.made.start()
+    assert not served.made._thread.is_alive()
+
+
+def test_one_that_gets_ready_is_enough(served: Served) -> None:
+    served.run(
+        "import os, json\nif json.loads(os.environ['DICOM_ACCEPTOR'])['run'] == 0: raise SystemExit(1)\n" + ACCEPTS
+    )
+    served.made.start()
+    assert served.made.alive()
+
+
+def test_a_crash_of_all_at_once_is_made_good(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptors, "START_SECONDS", 10.0)
+    served.made.start()
+    before = served.pids()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(served.pids()) == 2 and not set(served.pids()) & set(before))
+    wait_for(lambda: all(one.accepts() for one in served.made._acceptors))
+    assert served.made.alive()
+
+
+def test_when_none_gets_ready_any_more_it_is_over_for_good(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptors, "START_SECONDS", 2.0)
+    served.made.start()
+    first, second = served.pids()
+    served.run("raise SystemExit(1)")
+    os.kill(first, signal.SIGKILL)
+    time.sleep(2.5)
+    assert served.made.alive(), "one still accepts"
+    with capture_logs() as lines:
+        os.kill(second, signal.SIGKILL)
+        wait_for(lambda: not served.made.alive())
+        served.run(ACCEPTS)
+        wait_for(lambda: any(one.accepts() for one in served.made._acceptors))
+        assert not served.made.alive(), "whoever asks twice has one answer"
+    assert [line["event"] for line in lines].count("nobody_accepts") == 1

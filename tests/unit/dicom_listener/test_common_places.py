@@ -101,7 +101,6 @@ def test_the_places_of_a_process_that_died_are_free(two: tuple[Process, Process]
     assert second.places.enter(late)
     wait_for(lambda: second.places.associate(late))
     assert first.lost.wait(20)
-    assert first.window.ready.wait(20), "nobody waits for one that has ended"
     assert not first.places.enter(Peer(3)), "who counts nothing takes nobody"
 
 
@@ -133,8 +132,10 @@ def test_a_process_that_says_nothing_has_nobody_slow_and_holds_nobody_up(common:
 def test_it_is_known_when_a_process_accepts(two: tuple[Process, Process]) -> None:
     first, second = two
     first.places.ready()
-    assert first.window.ready.wait(20)
-    assert not second.window.ready.is_set()
+    wait_for(lambda: first.window.accepts)
+    assert not second.window.accepts
+    first.die()
+    wait_for(lambda: not first.window.accepts)
 
 
 def test_a_process_that_does_not_read_is_given_up(common: CommonPlaces, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +147,7 @@ def test_a_process_that_does_not_read_is_given_up(common: CommonPlaces, monkeypa
             window.ask_paces()
             if window._told.is_set():
                 break
-        assert window.ready.wait(20), "its end of the channel is closed, as if it had died"
+        wait_for(lambda: window not in common._windows)  # its end of the channel is closed, as if it had died
 
 
 class Late(Peer):

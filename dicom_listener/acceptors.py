@@ -250,6 +250,7 @@ class _Acceptor:
     def _leave_behind(self, pid: int) -> None:
         if self._inherited is not None:
             self._remains.append((pid, self._inherited.writer))
+            self._clear_at = 0.0
 
     def _clear_away(self) -> None:
         """Clear away what those that have ended left; what cannot be is kept in mind."""

@@ -2,10 +2,13 @@
 
 A line of JSON each way over a socket pair. A process asks (`enter`, `associate`) and tells (`dissociate`, `leave`) of
 its connections by the numbers of their associations, which no other process gives; it is answered, told who has to
-`go`, and asked for the `paces`: how long each of its associations has been moving next to nothing.
+`go`, and asked (an `inquiry`, by its number) for the `paces`: how long each of its associations has been moving next to
+nothing.
 """
 
 import contextlib
+import errno
+import itertools
 import json
 import socket
 import struct
@@ -145,7 +148,7 @@ class AskedPlaces:
             else:
                 paces = {one: occupant.slow_seconds for one, occupant in list(self._occupants.items())}
                 with contextlib.suppress(OSError):
-                    self._lines.send(paces=paces)
+                    self._lines.send(paces=paces, inquiry=message["inquiry"])
 
 
 class _Remote:
@@ -178,10 +181,21 @@ class CommonPlaces:
         self._asking = threading.Lock()
 
     def open(self, end: socket.socket) -> "Window":
-        """Serve a process over our end of the channel to it, until it closes its own."""
+        """Serve a process over our end of the channel to it, until it closes its own.
+
+        Raises
+        ------
+        OSError
+            No thread can be had to serve it; our end is closed.
+        """
         window = Window(end, self._places, self._associate_by_pace, self._windows.remove)
         self._windows.append(window)
-        window.start()
+        try:
+            window.start()
+        except RuntimeError as error:
+            self._windows.remove(window)
+            end.close()
+            raise OSError(errno.EAGAIN, str(error)) from error
         return window
 
     def _associate_by_pace(self, newcomer: _Remote) -> bool:
@@ -206,13 +220,17 @@ class Window:
     """Where one process asks: answers it in a thread of its own, and gives its places back when it has ended."""
 
     def __init__(self, end: socket.socket, places: FrontDesk, associate_by_pace: ByPace, closed: Closed) -> None:
-        self.ready = threading.Event()
-        """Set when the process accepts connections, or has ended."""
+        self.accepts = False
+        """Whether the process accepts connections: it has said so, and has not ended."""
         self._lines = _Lines(end)
         self._places = places
         self._associate_by_pace = associate_by_pace
         self._closed = closed
         self._remotes: dict[int, _Remote] = {}
+        self._inquiries = itertools.count(1)
+        self._inquiry: int | None = None
+        """The one that is open: an answer to any other comes too late, and what it says holds no more."""
+        self._noting = threading.Lock()
         self._told = threading.Event()
 
     def start(self) -> None:
@@ -221,9 +239,11 @@ class Window:
 
     def ask_paces(self) -> None:
         """Ask for the paces of all its associations."""
-        self._told.clear()
+        with self._noting:
+            self._inquiry = inquiry = next(self._inquiries)
+            self._told.clear()
         try:
-            self._lines.send(paces=None)
+            self._lines.send(inquiry=inquiry)
         except OSError:
             self._told.set()
 
@@ -232,9 +252,11 @@ class Window:
         self._told.wait(seconds)
 
     def forget_paces(self) -> None:
-        """Take nobody for slow by what was told before."""
-        for remote in list(self._remotes.values()):
-            remote.slow_seconds = 0.0
+        """Take nobody for slow by what was told before, or will be told of the same."""
+        with self._noting:
+            self._inquiry = None
+            for remote in list(self._remotes.values()):
+                remote.slow_seconds = 0.0
 
     def _serve(self) -> None:
         try:
@@ -242,7 +264,7 @@ class Window:
                 self._take(message)
         finally:
             self._closed(self)
-            self.ready.set()
+            self.accepts = False
             self._told.set()
             for remote in self._remotes.values():
                 self._places.leave(remote)
@@ -250,12 +272,9 @@ class Window:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message:
-            self.ready.set()
+            self.accepts = True
         elif "paces" in message:
-            for number, seconds in message["paces"].items():
-                if remote := self._remotes.get(int(number)):
-                    remote.slow_seconds = seconds
-            self._told.set()
+            self._note_paces(message["inquiry"], message["paces"])
         elif message.get("ask") == "enter":
             remote = _Remote(self._lines, message["number"], message["address"], message["peer"])
             self._remotes[remote.number] = remote
@@ -268,8 +287,17 @@ class Window:
                 threading.Thread(target=self._ask_around, args=(remote,), name="paces", daemon=True).start()
         elif message["tell"] == "dissociate":
             self._places.dissociate(self._remotes[message["number"]])
-        elif remote := self._remotes.pop(message["number"], None):
-            self._places.leave(remote)
+        elif gone := self._remotes.pop(message["number"], None):
+            self._places.leave(gone)
+
+    def _note_paces(self, inquiry: int, paces: dict[str, float]) -> None:
+        with self._noting:
+            if inquiry != self._inquiry:
+                return
+            for number, seconds in paces.items():
+                if remote := self._remotes.get(int(number)):
+                    remote.slow_seconds = seconds
+            self._told.set()
 
     def _ask_around(self, remote: _Remote) -> None:
         self._answer(remote, self._associate_by_pace(remote))

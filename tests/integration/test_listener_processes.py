@@ -148,6 +148,33 @@ def test_the_half_objects_of_one_that_died_go_and_those_of_others_stay(listener:
     assert kept(listener) == {"1.2.1", "1.2.2"}
 
 
+def test_what_cannot_be_swept_ends_no_transfer_of_another(listener: ListenerProcess) -> None:
+    with contextlib.ExitStack() as stack:
+        (dying, lost), (_, living) = one_on_each(listener, stack).items()
+        begin(lost, "1.2.1")
+        begin(living, "1.2.2")
+        wait_for(lambda: len(listener.partials()) == 2)
+        for run in range(2):  # what `unlink` refuses, whoever we are
+            (listener.spool_dir / "incoming" / f"stuck.acceptor{run}.part").mkdir()
+        os.kill(dying, signal.SIGKILL)
+        wait_for(lambda: len(listener.events("remains_not_cleared")) == 1)
+        living.send_pdvs(pdv(1, 2, b"second half"))
+        assert living.status() == 0x0000
+        wait_for(lambda: len(acceptors(listener)) == 2)
+        with associate(listener) as again:
+            assert again.store(CT_IMAGE_STORAGE, "1.2.1", b"once more") == 0x0000
+    assert kept(listener) == {"1.2.1", "1.2.2"}
+    assert listener.stop() == 0
+
+
+def test_where_none_of_them_gets_ready_the_listener_says_so_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\nif 'DICOM_ACCEPTOR' in os.environ: os._exit(3)\n")
+    done = ListenerProcess(tmp_path / "data", before=("env", f"PYTHONPATH={tmp_path}"), listener_processes=2).run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "acceptor 1: exit code 3, see standard error" in done.stderr
+    assert not (tmp_path / "data" / "run" / "listener.json").exists()
+
+
 def test_the_limit_holds_for_all_together_and_nobody_is_refused_while_a_place_is_free(tmp_path: Path) -> None:
     with (
         ListenerProcess(tmp_path / "data", listener_processes=2, max_associations=4) as listener,

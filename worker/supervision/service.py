@@ -100,7 +100,8 @@ class ServiceState:
         Parameters
         ----------
         extra_environment
-            Asked for what is added to the environment when it starts, by the service's name.
+            Asked for what is added to the environment when it starts, by the service's name. An `OSError` of it is one
+            of the start: that is tried again later.
 
         Returns
         -------
@@ -112,7 +113,7 @@ class ServiceState:
         self._put_log_aside(now)
         if self.process is None:
             if now >= self._start_at:
-                self._start(extra_environment(self.service.name))
+                self._start(extra_environment)
             return False
         if not has_ended(self.process):
             return False
@@ -157,10 +158,10 @@ class ServiceState:
     def _where_it_writes(self) -> str:
         return "standard error" if self.log_file is None else str(self.log_file)
 
-    def _start(self, extra: Mapping[str, str]) -> None:
+    def _start(self, extra_environment: Callable[[str], Mapping[str, str]]) -> None:
         self._started_at = time.monotonic()
         try:
-            whole = {**self._environment, **extra}
+            whole = {**self._environment, **extra_environment(self.service.name)}
             self.process = spawn(self.service.command, self.log_file, whole, self._descriptors())
         except OSError as error:
             self._put_off(f"could not be started ({error})", self._started_at)

@@ -1,5 +1,6 @@
 """Places that one process counts for several: the rules of one, whoever holds the slow."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -100,7 +101,6 @@ def test_the_places_of_a_process_that_died_are_free(two: tuple[Process, Process]
     assert second.places.enter(late)
     wait_for(lambda: second.places.associate(late))
     assert first.lost.wait(20)
-    assert first.window.ready.wait(20), "nobody waits for one that has ended"
     assert not first.places.enter(Peer(3)), "who counts nothing takes nobody"
 
 
@@ -132,8 +132,10 @@ def test_a_process_that_says_nothing_has_nobody_slow_and_holds_nobody_up(common:
 def test_it_is_known_when_a_process_accepts(two: tuple[Process, Process]) -> None:
     first, second = two
     first.places.ready()
-    assert first.window.ready.wait(20)
-    assert not second.window.ready.is_set()
+    wait_for(lambda: first.window.accepts)
+    assert not second.window.accepts
+    first.die()
+    wait_for(lambda: not first.window.accepts)
 
 
 def test_a_process_that_does_not_read_is_given_up(common: CommonPlaces, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,4 +147,79 @@ def test_a_process_that_does_not_read_is_given_up(common: CommonPlaces, monkeypa
             window.ask_paces()
             if window._told.is_set():
                 break
-        assert window.ready.wait(20), "its end of the channel is closed, as if it had died"
+        wait_for(lambda: window not in common._windows)  # its end of the channel is closed, as if it had died
+
+
+class Late(Peer):
+    """Says how slow it was when it was asked, once it is let."""
+
+    may_answer: threading.Event | None = None
+
+    @property
+    def slow_seconds(self) -> float:
+        seconds = self._slow_seconds
+        if self.may_answer is not None:
+            self.may_answer.wait(20)
+        return seconds
+
+    @slow_seconds.setter
+    def slow_seconds(self, seconds: float) -> None:
+        self._slow_seconds = seconds
+
+
+def test_an_answer_about_pace_that_comes_too_late_counts_for_no_newcomer(two: tuple[Process, Process]) -> None:
+    first, second = two
+    sender, newcomer, next_one = Late(1, SLOW_SECONDS + 1), Peer(1001), Peer(1002)
+    sender.may_answer = threading.Event()
+    assert associated(first, sender, Peer(2))
+    assert second.places.enter(newcomer)
+    assert not second.places.associate(newcomer), "nothing is known of the slow in time"
+    sender.slow_seconds = 0.0
+    sender.may_answer.set()
+    assert second.places.enter(next_one)
+    assert not second.places.associate(next_one), "it moves at full speed by now"
+    assert not sender.gone.is_set()
+
+
+def test_an_answer_to_one_inquiry_is_none_to_the_next(common: CommonPlaces) -> None:
+    ours, theirs = channel()
+    window = common.open(ours)
+    with theirs, theirs.makefile("rwb") as lines:
+
+        def answer(inquiry: int) -> None:
+            lines.write(json.dumps({"paces": {"1": SLOW_SECONDS + 1}, "inquiry": inquiry}).encode() + b"\n")
+            lines.write(json.dumps({"ask": "enter", "number": 2, "address": "a", "peer": "a:1"}).encode() + b"\n")
+            lines.flush()
+            while "yes" not in json.loads(lines.readline()):
+                pass
+
+        lines.write(json.dumps({"ask": "enter", "number": 1, "address": "a", "peer": "a:1"}).encode() + b"\n")
+        lines.flush()
+        lines.readline()
+        window.ask_paces()
+        first = json.loads(lines.readline())["inquiry"]
+        window.forget_paces()
+        window.ask_paces()
+        second = json.loads(lines.readline())["inquiry"]
+        answer(first)
+        assert not window._told.is_set()
+        assert window._remotes[1].slow_seconds == 0.0
+        answer(second)
+        assert window._told.is_set()
+        assert window._remotes[1].slow_seconds > SLOW_SECONDS
+        window.forget_paces()
+        answer(second)
+        assert window._remotes[1].slow_seconds == 0.0, "nor one that comes after all is forgotten"
+
+
+def test_where_no_thread_can_be_had_nothing_is_kept_open(common: CommonPlaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_window: Window) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Window, "start", refuse)
+    ours, theirs = channel()
+    with theirs:
+        with pytest.raises(BlockingIOError, match="new thread"):
+            common.open(ours)
+        assert common._windows == []
+        assert theirs.recv(1) == b""

@@ -112,9 +112,11 @@ class InferenceCommit:
                     notes = (*filter(None, instance.remark.split("; ")), outcome.note)
                     has_written(instance, {"remark": "; ".join(dict.fromkeys(notes))})  # `settle_instances` does
                 row = rows[claim.subject_id]
-                action = "prediction.remade" if claim.subject_id in earlier else "prediction.made"
                 said = _said(predictions[claim.subject_id], instance, row, classifier.card)
-                self.record(session, action, instance.sop_instance_uid, said)
+                again = claim.subject_id in earlier
+                self.record(
+                    session, "prediction.remade" if again else "prediction.made", instance.sop_instance_uid, said
+                )
             elif self._is_final(claim, outcome):
                 self._fail(session, instance, str(_error(outcome)), claim.lane)
             else:

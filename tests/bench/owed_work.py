@@ -25,7 +25,7 @@ from tests.bench.rounds import Effort, check_words, chosen, measure_cases
 from tests.conftest import RedisServer
 from tests.faults.postgres import PostgresServer
 from tests.support.fakes import MODEL, FakeClassifier, FakeFrame, make_pipeline
-from worker import pipeline as journey
+from worker import inference_turn
 from worker.wakeups import Wakeups
 
 MEASURES = {
@@ -59,10 +59,12 @@ class Plan(Effort):
 
 
 class StillReader:
-    """Gives every object the same pixels at once."""
+    """Gives every object the same pixels at once, and no preview."""
 
-    def read(self, path: Path, frame_policy: str, window: Any = None) -> FakeFrame:
-        return FakeFrame(np.zeros((8, 8), np.float32), windowed=False)
+    count = 1
+
+    def prepared(self, path: Path, card: Any, keep: Any) -> FakeFrame:
+        return FakeFrame(np.zeros((8, 8, 1), np.float32), windowed=False)
 
 
 class Bench:
@@ -132,12 +134,14 @@ def _time(owner: Any, name: str, spent: Counter[str], what: str) -> None:
 @contextmanager
 def _classification_timed(spent: Counter[str]) -> Iterator[None]:
     """Add up what decoding, preview and network take, which are fakes here and no part of the overhead."""
-    original = journey.classify
-    _time(journey, "classify", spent, "classify")
+    originals = {name: getattr(inference_turn, name) for name in ("prepare", "score")}
+    for name in originals:
+        _time(inference_turn, name, spent, "classify")
     try:
         yield
     finally:
-        journey.classify = original
+        for name, original in originals.items():
+            setattr(inference_turn, name, original)
 
 
 def sizes(batch: int, *, quick: bool) -> tuple[int, int]:
@@ -157,7 +161,8 @@ def measured(bench: Bench, batch: int, count: int) -> dict[str, float]:
             register, infer = register + one, infer + other
     spent = bench.spent
     register -= spent["headers"] + spent["wakeup"]
-    rest = infer - spent["classify"] - spent["claim"] - spent["commit"]
+    # Stages overlap: what they took each may be more than the turn did.
+    rest = max(0.0, infer - spent["classify"] - spent["claim"] - spent["commit"])
     steps = {"register": register, "claim": spent["claim"], "commit": spent["commit"], "wakeup": spent["wakeup"]}
     steps["other"] = rest
     figures = {"overhead": sum(steps.values()), **steps, "headers": spent["headers"]}

@@ -88,5 +88,6 @@ def test_pipeline() -> None:
 
 def test_orthanc_is_named_where_its_plugin_is_not_installed(tmp_path: Path) -> None:
     absent: dict[str, str] = {}
-    assert pipeline.orthancs(pipeline.Plan(orthanc_python=tmp_path / "plugin.so"), tmp_path, absent) == []
+    plan = pipeline.Plan(orthanc_python=tmp_path / "plugin.so")
+    assert pipeline.orthancs(plan, tmp_path, tmp_path / "models", absent) == []
     assert "not" in absent["Orthanc + plugin"]

@@ -75,7 +75,7 @@ def test_queue(caplog: pytest.LogCaptureFixture) -> None:
     for statements in plans.values():
         told_plans = [line for one in statements for line in one["plan"]]
         assert any("ix_work_item_owed" in line for line in told_plans), told_plans
-        assert not any(line.startswith("SCAN work_item") for line in told_plans), told_plans
+        assert not any(line.startswith("SCAN work_item") and "USING" not in line for line in told_plans), told_plans
 
 
 @pytest.mark.peer("storescp")

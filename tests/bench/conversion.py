@@ -1,6 +1,6 @@
 """The whole of `firstread models convert` for the published networks, the largest last: seconds, memory, agreement.
 
-    python tests/bench/conversion.py [--only RECIPE] [--limit-seconds N] [--limit-mb N] [--out FILE]
+    python -m tests.bench.conversion [--only RECIPE] [--limit-seconds N] [--limit-mb N] [--out FILE]
 
 Each network is built as published, with random weights, packed by one process and converted by another: loaded by
 Keras, exported, looked through, opened by ONNX Runtime, asked about 36 images alone and in batches of every size up to
@@ -31,20 +31,9 @@ RECIPES = (
 PACK = """
 import json, sys
 from pathlib import Path
-from models.backend import keras_arrays, load_backend
-from models.own import pack_network
-from models.template import TODO, card_template
-from models.training.recipes import TRAINING_RECIPES
-name, folder = sys.argv[1], Path(sys.argv[2])
-recipe = TRAINING_RECIPES[name]
-keras, _ = load_backend()
-keras.utils.set_random_seed(2)
-network = recipe.build(recipe.input.rows, recipe.input.columns, recipe.input.channels, recipe.units, None)
-with keras_arrays():
-    network.save(folder / "own.keras")
-(folder / "card.json").write_text(card_template(name).replace(TODO, "Of random weights").replace("my_model", name))
-package = pack_network(folder / "own.keras", folder / "card.json", folder / "packages")
-print(json.dumps({"path": str(package.path), "weights": network.count_params()}))
+from tests.bench.networks import pack_published
+package, weights = pack_published(sys.argv[1], Path(sys.argv[2]) / "packages")
+print(json.dumps({"path": str(package.path), "weights": weights}))
 """
 
 CONVERT = """

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from models.backend import load_backend
+from models.backend import keras_arrays, load_backend
 from models.card import Card
 from models.classifier import Classifier
 from models.conversion import convert
@@ -95,11 +95,18 @@ def is_published(model: str) -> bool:
     return model in TRAINING_RECIPES and model not in {package.card.name for package in Registry().packages()}
 
 
-def write_published(recipe: str, models_dir: Path) -> Package:
-    """Write a package of a network as published, its weights drawn at random, with its ONNX file."""
+def pack_published(recipe: str, folder: Path) -> tuple[Package, int]:
+    """Pack a network as published, its weights drawn at random; return the package and how many weights it has."""
+    network = _built(recipe)
     with tempfile.TemporaryDirectory() as name:
-        network, card = Path(name) / "network.keras", Path(name) / "card.json"
-        _built(recipe).save(network)
-        template = card_template(recipe).replace(TODO, "Of a benchmark").replace('"my_model"', json.dumps(recipe))
+        archive, card = Path(name) / "network.keras", Path(name) / "card.json"
+        with keras_arrays():
+            network.save(archive)
+        template = card_template(recipe).replace(TODO, "Of random weights").replace('"my_model"', json.dumps(recipe))
         card.write_text(template)
-        return convert(pack_network(network, card, models_dir))
+        return pack_network(archive, card, folder), network.count_params()
+
+
+def write_published(recipe: str, models_dir: Path) -> Package:
+    """Write a package of a network as published, with its ONNX file."""
+    return convert(pack_published(recipe, models_dir)[0])

@@ -179,6 +179,7 @@ def run(plan: Plan, tell: Callable[[str, int, int], None]) -> Report:
     report = Report("pipeline", MEASURES, plan.counted, quick=plan.quick, wanted=goals(plan.model))
     check_words(plan.only, CASES)
     report.notes.append(f"a study is quiet after {QUIET_SECONDS:g} s here; its report waits for that")
+    report.notes.append("loads are shares of the rate that results, and reports where there are any, keep up with")
     load = radiograph(512 if plan.quick else 2048)
     with tempfile.TemporaryDirectory(prefix="fr-b-") as name, ExitStack() as running:
         folder = Path(name)

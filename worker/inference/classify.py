@@ -124,11 +124,8 @@ def prepare(task: Task, classifier: "Classifier", reader: Reader) -> Input:
         image, note, recipe = _prepare(task, classifier, reader)
     except (Never, ChildLost) as error:
         return Input(error=error, decode_seconds=time.perf_counter() - started)
-    except (
-        OSError,
-        MemoryError,
-        RuntimeError,
-    ) as error:  # no memory, no thread, a disk that is ill: not its neighbours'
+    except (OSError, MemoryError, RuntimeError) as error:
+        # No memory, no thread, a disk that is ill: its neighbours may have been luckier.
         failure = NotReadNow(f"it could not be read just now ({error})")
         return Input(error=failure, decode_seconds=time.perf_counter() - started)
     return Input(image, None, note, recipe, time.perf_counter() - started)

@@ -4,7 +4,7 @@ import threading
 from typing import Any, Self
 
 from models.archive import check_archive
-from models.backend import keras_arrays, load_backend
+from models.backend import keras_arrays, load_backend, load_keras
 from models.engines.choice import MIXED
 from models.errors import PackageError
 from models.preprocessing import FloatArray
@@ -115,7 +115,7 @@ def in_mixed_precision(network: Any) -> Any:
     -------
     keras.Model
     """
-    keras, _ = load_backend()
+    keras = load_keras()
     last = network.layers[-1]  # they stand in the order of their depth
 
     def copied(layer: Any) -> Any:

@@ -15,7 +15,7 @@ import psutil
 from tests.conftest import ROOT
 
 LIBRARIES = ("firstread", "pynetdicom", "pydicom", "numpy", "pillow", "keras", "tensorflow-cpu", "tensorflow",
-             "onnxruntime", "celery", "redis", "sqlmodel", "sqlalchemy", "psycopg")  # fmt: skip
+             "jax", "torch", "onnxruntime", "celery", "redis", "sqlmodel", "sqlalchemy", "psycopg")  # fmt: skip
 PROGRAMS = {"storescp": ("storescp", "--version"), "Orthanc": ("Orthanc", "--version")}
 """Peers, and how each says its version in its first line."""
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from models.backend import keras_arrays, load_backend
+from models.backend import keras_arrays, load_keras
 from models.card import Card
 from models.classifier import Classifier
 from models.conversion import convert
@@ -70,7 +70,7 @@ def published(recipe: str) -> Network:
         "name": recipe, "temperature": 1.3, "weights_sha256": UNKNOWN, "golden_sha256": UNKNOWN
     }  # fmt: skip
     package = Package(Path(tempfile.gettempdir()) / recipe, Card.model_validate(values))
-    built = cache(lambda: _built(recipe))
+    built = cache(lambda: build_published(recipe))
 
     @cache
     def content() -> bytes:
@@ -84,9 +84,10 @@ def published(recipe: str) -> Network:
     return Network(package.card, load, content)
 
 
-def _built(recipe: str) -> Any:
+def build_published(recipe: str) -> Any:
+    """Build a network as published, on the backend at hand, its weights drawn from a fixed seed."""
     plan = TRAINING_RECIPES[recipe]
-    load_backend()[0].utils.set_random_seed(2)
+    load_keras().utils.set_random_seed(2)
     return plan.build(plan.input.rows, plan.input.columns, plan.input.channels, plan.units, None)
 
 
@@ -97,7 +98,7 @@ def is_published(model: str) -> bool:
 
 def pack_published(recipe: str, folder: Path) -> tuple[Package, int]:
     """Pack a network as published, its weights drawn at random; return the package and how many weights it has."""
-    network = _built(recipe)
+    network = build_published(recipe)
     with tempfile.TemporaryDirectory() as name:
         archive, card = Path(name) / "network.keras", Path(name) / "card.json"
         with keras_arrays():

@@ -95,7 +95,7 @@ def _rates(axes: Axes, document: Mapping[str, Any]) -> None:
         rows = [row for row in document["workers"] if row["plant"]["gpu"] == gpu]
         workers = [row["plant"]["workers"] for row in rows]
         axes.plot(workers, [row["objects_a_second"] for row in rows], line, color="#8a96a3", zorder=1,
-                  label="GPU (assumed)" if gpu else "CPU")  # fmt: skip
+                  label="GPU" if gpu else "CPU")  # fmt: skip
         axes.plot(workers, [row["at_most"] for row in rows], line, color="#8a96a3", alpha=0.4, zorder=1)
         for row in rows:
             colour = COLOURS[firsts.index(row["first"])]

@@ -13,11 +13,32 @@ from tests.bench.simulation.stage_times import Stage, stage_of
 FIGURES = Path(__file__).with_name("figures")
 MEASURED = FIGURES / "measured.json"
 ASSUMED = FIGURES / "assumed.json"
+GPU = Path(__file__).parent.with_name("results") / "gpu.json"
+"""What `python -m tests.bench.gpu` saw on the only GPU that was to be had."""
+NETWORKS = {"gpu.cr": "chest_xray_triage", "gpu.ct": "chest_ct_covid"}
+
+
+def gpu_stages(path: Path = GPU) -> dict[str, dict[str, Any]]:
+    """Return what a call of the shipped networks takes on a GPU, in float32: as stages, by name."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    seen = {row["name"]: row["float32"] for row in result["rows"]}
+    how = (
+        f"{result['device']}, Keras on {result['backend']}, float32: from the host's memory and back; nothing beside it"
+    )
+    return {
+        stage: {
+            "source": "measured",
+            "how": how,
+            "fixed_seconds": {"wait": seen[network]["fixed_ms"] / 1000},
+            "each_seconds": {"wait": seen[network]["each_ms"] / 1000},
+        }
+        for stage, network in NETWORKS.items()
+    }
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Both files.
+    """What was measured, and what is assumed.
 
     Attributes
     ----------
@@ -41,7 +62,7 @@ class Inputs:
         assumed = json.loads(ASSUMED.read_text(encoding="utf-8")) if assumed is None else assumed
         stages = {
             name: stage_of(name, stage)
-            for document in (assumed, measured)
+            for document in (assumed, {"stages": gpu_stages()}, measured)
             for name, stage in document["stages"].items()
         }
         about = {name: measured[name] for name in ("machine", "at", "load_average", "pace_seconds", "spool_channels")}

@@ -17,7 +17,7 @@ class Plant:
     front_cores, database_cores, worker_cores
         Cores of the machine of listener and intake, of the database, and for each inference worker.
     gpu
-        Whether a worker runs the network on a GPU of its own (an assumed stage time), else on its cores.
+        Whether a worker runs the network on a GPU of its own, else on its cores.
     decoders
         Children that decode at the same time in a worker.
     overlap

@@ -10,7 +10,7 @@ import pytest
 from tests.bench.simulation import page
 from tests.bench.simulation.__main__ import main
 from tests.bench.simulation.cost import Prices, of_thousand
-from tests.bench.simulation.inputs import ASSUMED, Inputs
+from tests.bench.simulation.inputs import ASSUMED, Inputs, gpu_stages
 from tests.bench.simulation.measuring.fit import Run, fitted
 from tests.bench.simulation.measuring.parties import Parties, Spent, on_processor
 from tests.bench.simulation.measuring.probe import Probe
@@ -24,12 +24,22 @@ def test_every_stage_is_there_and_says_where_it_is_from(stages) -> None:
     inputs = Inputs.read()
     assert set(stages) <= set(inputs.stages)
     assert all(stage.how for stage in inputs.stages.values())
-    assert {name for name, stage in inputs.stages.items() if stage.source == "assumed"} == {
-        "gpu.cr", "gpu.ct", "pacs", "wakeup",
-    }  # fmt: skip
+    assert {name for name, stage in inputs.stages.items() if stage.source == "assumed"} == {"pacs", "wakeup"}
     said = [part["how"] for part in inputs.assumed.values() if isinstance(part, dict) and "share_by_hour" in part]
     assert said
     assert sum(inputs.day) == pytest.approx(1.0)
+
+
+def test_a_gpu_costs_what_was_seen_on_one(tmp_path) -> None:
+    rows = [
+        {"name": name, "float32": {"fixed_ms": fixed, "each_ms": 0.25}}
+        for name, fixed in (("chest_ct_covid", 2.0), ("chest_xray_triage", 1.5), ("another", 9.0))
+    ]
+    path = tmp_path / "gpu.json"
+    path.write_text(json.dumps({"device": "A card", "backend": "jax", "rows": rows}))
+    found = {name: stage_of(name, stage) for name, stage in gpu_stages(path).items()}
+    assert {name: stage.seconds("wait", 8) for name, stage in found.items()} == {"gpu.cr": 0.0035, "gpu.ct": 0.004}
+    assert all(stage.source == "measured" and "A card, Keras on jax" in stage.how for stage in found.values())
 
 
 def test_a_stage_of_no_source_is_refused() -> None:

@@ -19,6 +19,7 @@ from worker.database import (
     WorkItem,
     WorkKind,
     WorkState,
+    insert_into,
     is_owed,
     utc_now,
 )
@@ -202,16 +203,15 @@ class InferenceCommit:
         """
         named = {"model": card.name, "of_version": card.version}
         version = session.connection().execute(_version(), named).one_or_none()
-        if version is None:
-            made = ModelVersion(
+        if version is None:  # another worker may be making it at this moment
+            made = insert_into(session, ModelVersion).values(
                 name=card.name,
                 version=card.version,
                 weights_sha256=card.weights_sha256,
                 card=card.model_dump(mode="json"),
             )
-            session.add(made)
-            session.flush()
-            return made.id or 0
+            session.execute(made.on_conflict_do_nothing())
+            version = session.connection().execute(_version(), named).one()
         if version.weights_sha256 != card.weights_sha256:
             raise PackageError(
                 f"{card.identifier}: its weights are not those that classified under this version before; "

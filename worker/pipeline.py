@@ -25,7 +25,7 @@ from worker.arrivals import Arrivals
 from worker.audit.log import record
 from worker.commitment.steps import CommitmentPolicy, Commitments
 from worker.config import Credentials, Peer
-from worker.database import Database, Heartbeat, Instance, WorkKind, is_away, utc_now
+from worker.database import Database, Heartbeat, Instance, WorkKind, insert_into, is_away, utc_now
 from worker.errors import FirstreadError, LeaseLost, Never, PeerUnreachable
 from worker.files import make_private
 from worker.giving_up import GivingUp
@@ -250,7 +250,8 @@ class Pipeline:
             return
         self._alive_at[service] = time.monotonic()
         with self.database.write() as session:
-            session.merge(Heartbeat(service=f"{service} {socket.gethostname()}", at=utc_now()))
+            beat = insert_into(session, Heartbeat).values(service=f"{service} {socket.gethostname()}", at=utc_now())
+            session.execute(beat.on_conflict_do_update(index_elements=["service"], set_={"at": beat.excluded.at}))
 
     def _tasks(self, claims: Sequence[Claim]) -> list[Task]:
         with self.database.read() as session:

@@ -10,11 +10,10 @@ import ipaddress
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from worker.accounts.secrets import digest
-from worker.database import LoginFailure, utc_now
+from worker.database import LoginFailure, insert_into, utc_now
 
 FREE_BY_ACCOUNT = 5
 FREE_BY_ADDRESS = 20
@@ -82,8 +81,7 @@ def _count(session: Session, row: LoginFailure, now: datetime) -> None:
 
 
 def _locked(session: Session, key: str, now: datetime) -> LoginFailure:
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(insert(LoginFailure).values(key=key, count=0, last_at=now).on_conflict_do_nothing())
+    session.execute(insert_into(session, LoginFailure).values(key=key, count=0, last_at=now).on_conflict_do_nothing())
     return session.exec(select(LoginFailure).where(LoginFailure.key == key).with_for_update()).one()
 
 

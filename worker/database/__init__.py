@@ -9,7 +9,7 @@ from worker.database.accounts import Account, ApiToken, LoginFailure, LoginLink,
 from worker.database.audit import AuditCursor, AuditEvent, AuditHead
 from worker.database.columns import CleanText, UtcDateTime, utc_now
 from worker.database.commitments import CommitmentAsked, CommitmentRequest, CommitmentStatus
-from worker.database.session import Database, is_away
+from worker.database.session import Database, insert_into, is_away
 from worker.database.studies import (
     Delivery,
     DeliveryStatus,
@@ -61,6 +61,7 @@ __all__ = [
     "WorkItem",
     "WorkKind",
     "WorkState",
+    "insert_into",
     "is_away",
     "is_done",
     "is_leased",

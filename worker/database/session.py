@@ -9,13 +9,20 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlmodel import Session, create_engine
+from sqlmodel import Session, SQLModel, create_engine
 
 
 def is_away(error: BaseException) -> bool:
     """Say whether an error means that the database cannot be reached or asks to try again, not that it said no."""
     return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
+
+
+def insert_into(session: Session, table: type[SQLModel]) -> Any:
+    """Return the insert of this database, which knows ON CONFLICT: what two write for the first time is no error."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    return insert(table)
 
 
 IDLE_SECONDS = 1.0

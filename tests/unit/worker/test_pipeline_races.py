@@ -1,5 +1,6 @@
 """What may happen between two steps of the pipeline, on both databases: nothing is lost, overwritten or hidden."""
 
+import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,15 +9,18 @@ from typing import Any
 
 import pydicom
 import pytest
+import sqlalchemy as sa
 from prometheus_client import REGISTRY
 from pydicom.dataset import Dataset
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import SQLModel
 
 from tests.support.fakes import MODEL, FakeClassifier, FakeReader, make_pipeline, with_onnx
 from tests.support.objects import spool_object
 from tests.support.pipelines import bright, infer, rows, unaccounted
 from worker import pipeline as module
 from worker.config import Peer
-from worker.database import Instance, ModelVersion, Prediction, Report, Study, WorkItem, WorkState, utc_now
+from worker.database import Heartbeat, Instance, ModelVersion, Prediction, Report, Study, WorkItem, WorkState, utc_now
 from worker.errors import PackageError, PeerUnreachable
 from worker.operations import reprocess
 from worker.pipeline import Pipeline
@@ -310,3 +314,42 @@ def test_the_gauges_fall_when_the_work_is_done(pipeline: Pipeline) -> None:
     pipeline.sweep()
     assert gauge("firstread_work_pending") == 0
     assert gauge("firstread_work_oldest_seconds") == 0
+
+
+@pytest.mark.parametrize("what", [ModelVersion, Heartbeat])
+def test_what_two_workers_write_for_the_first_time_at_once_is_there_once(
+    database_url: str, tmp_path: Path, what: type[SQLModel]
+) -> None:
+    """The second begins while the first has written and not committed."""
+    first, second = (make_pipeline(database_url, tmp_path / name) for name in ("first", "second"))
+    failed: list[IntegrityError] = []
+
+    def work() -> None:
+        try:
+            infer(second)
+        except IntegrityError as error:
+            failed.append(error)
+
+    other = threading.Thread(target=work)
+    with first.database.write() as session:
+        if what is ModelVersion:
+            first.results.model_version(session, FakeClassifier().card)
+        else:
+            session.add(Heartbeat(service=f"inference {MODEL} {socket.gethostname()}", at=utc_now()))
+        session.flush()
+        other.start()
+        waits_for_the_first(first, other)
+    other.join()
+    assert failed == []
+    with first.database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(what)) == 1
+    for one in (first, second):
+        one.database.dispose()
+
+
+def waits_for_the_first(pipeline: Pipeline, other: threading.Thread) -> None:
+    """Until PostgreSQL says that somebody waits for a lock; SQLite lets the second begin after the first."""
+    while not pipeline.database.is_sqlite and other.is_alive():
+        with pipeline.database.read() as session:
+            if session.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                return

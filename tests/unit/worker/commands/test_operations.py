@@ -83,6 +83,38 @@ def test_studies_and_show(study: pydicom.Dataset, monkeypatch, capsys) -> None:
     assert "1.2.3.4" in err
 
 
+def head(shown: str) -> dict[str, str]:
+    """The lines above the tables of `show`."""
+    return {line[:16].strip(): line[16:] for line in shown.splitlines() if re.match(r"[a-zA-Z ]{15} \S", line)}
+
+
+def test_show_says_in_plain_words_where_a_study_stands(
+    pipeline: Pipeline, study: pydicom.Dataset, monkeypatch, capsys
+) -> None:
+    good = head(run(monkeypatch, capsys, "show", study.StudyInstanceUID)[1])
+    assert good["AI"] == "complete: of 1 instance received, 1 classified"
+    assert good["report"] == "Stored, no destination set"
+    assert good["priority"] in {"immediate", "urgent", "routine"}
+    assert (good["study"], good["patient ID"]) == (study.StudyInstanceUID, "GOOD")
+    assert good["AI finished"].endswith("Z")
+    failed = json.loads(run(monkeypatch, capsys, "studies", "--json", "--search", "cut")[1])[0]["study_instance_uid"]
+    shown = run(monkeypatch, capsys, "show", failed)[1]
+    bad = head(shown)
+    assert bad["AI"] == "failed: of 1 instance received, 1 failed"
+    assert bad["result"].startswith("AI failed: ")
+    assert bad["priority"] == "none: the AI failed, so this study is not triaged"
+    assert "findings" not in shown  # no empty table
+    assert "NONE" not in shown
+    spool_object(pipeline.spool, film(PatientID="NEW"))
+    pipeline.register_arrivals()
+    capsys.readouterr()  # what registering logs
+    new = json.loads(run(monkeypatch, capsys, "studies", "--json", "--search", "new")[1])[0]["study_instance_uid"]
+    waiting = head(run(monkeypatch, capsys, "show", new)[1])
+    assert (waiting["AI"], waiting["priority"]) == (
+        "pending: of 1 instance received, 1 pending", "none yet: the AI is not done",
+    )  # fmt: skip
+
+
 def test_reconcile_says_what_is_unaccounted_for(
     pipeline: Pipeline, study: pydicom.Dataset, monkeypatch, capsys
 ) -> None:

@@ -54,11 +54,11 @@ def test_the_phantoms_end_as_they_shall_and_their_reports_arrive(firstread: list
     done = run_demo(firstread, "--data-dir", str(data_dir))
     assert done.returncode == 0, done.stdout + done.stderr
     assert study_states(data_dir) == {
-        ("PHANTOM^CLEAR LUNGS", "complete"): 1,
-        ("PHANTOM^LOBAR OPACITY", "complete"): 1,
-        ("PHANTOM^GROUND GLASS", "complete"): 1,
-        ("PHANTOM^UPPER LOBE", "complete"): 1,
-        ("PHANTOM^BEDSIDE", "complete"): 1,
+        ("PHANTOM^PLAIN CHEST", "complete"): 1,
+        ("PHANTOM^SHADOW RIGHT BASE", "complete"): 1,
+        ("PHANTOM^VEIL BOTH SIDES", "complete"): 1,
+        ("PHANTOM^RING RIGHT TOP", "complete"): 1,
+        ("PHANTOM^SPOT LEFT BEDSIDE", "complete"): 1,
         ("PHANTOM^LATERAL ONLY", "not_eligible"): 1,
         ("PHANTOM^CHEST CT", "complete" if has_a_ct_model() else "not_eligible"): 1,
         ("PHANTOM^TEXT ONLY", "not_eligible"): 1,

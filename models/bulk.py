@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, final
+from typing import NotRequired, TypedDict, final
 
 import numpy as np
 
@@ -19,13 +19,14 @@ from models.registry import Package
 
 @final
 class Prediction(TypedDict):
-    """A file and what a model says of it."""
+    """A file and what a model says of it; a remark where that is to be read with care."""
 
     file: str
     model: str
     model_version: str
     probabilities: dict[str, float]
     flagged: list[str]
+    remark: NotRequired[str]
 
 
 @final

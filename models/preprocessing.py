@@ -46,6 +46,12 @@ MAX_PICTURE_PIXELS = 1 << 26
 IMAGENET_BGR = np.asarray([103.939, 116.779, 123.68], dtype=np.float32)
 """Mean blue, green and red of the ImageNet training pictures, 0 to 255 (K. Simonyan, A. Zisserman, arXiv:1409.1556)."""
 
+COLOURFUL_LEVELS = 24
+"""By so much (of 255) the channels of a pixel differ that shows colour; a grey film saved in colour stays below."""
+
+COLOURFUL_SHARE = 0.05
+"""A picture is in colour from this share of such pixels on: a side marker or a line of red text makes no photo."""
+
 LEAST_KEPT = 0.7
 """A recipe that trims keeps at least this share of the longer side."""
 
@@ -289,6 +295,24 @@ def is_picture(path: Path) -> bool:
         return False
 
 
+def is_coloured(path: Path) -> bool:
+    """Say whether a picture shows colour, and is not just a grey film saved with three channels.
+
+    Parameters
+    ----------
+    path
+        A picture that `load_picture` reads.
+    """
+    with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        if picture.mode in {"1", "L", "LA"} or picture.mode.startswith("I"):
+            return False
+        shown = _over_black(picture).convert("RGB")
+    shown.thumbnail((256, 256))  # what a JPEG adds to single pixels is averaged out
+    pixels = np.asarray(shown)
+    spread = pixels.max(axis=2) - pixels.min(axis=2)
+    return bool((spread > COLOURFUL_LEVELS).mean() >= COLOURFUL_SHARE)
+
+
 def load_picture(path: Path) -> FloatArray:
     """Read a PNG or JPEG picture as an image.
 
@@ -332,13 +356,15 @@ def _grey(picture: Image.Image) -> FloatArray:
         low, high = float(wide.min()), float(wide.max())
         image = ((wide - low) * (255.0 / max(high - low, 1.0))).astype(np.float32)
     else:
-        if picture.has_transparency_data:
-            opaque = Image.new("RGBA", picture.size, (0, 0, 0, 255))
-            opaque.alpha_composite(picture.convert("RGBA"))
-            grey = opaque.convert("L")
-        else:
-            grey = picture.convert("L")
-        image = np.asarray(grey, dtype=np.float32)
+        image = np.asarray(_over_black(picture).convert("L"), dtype=np.float32)
     turned = {2: image[:, ::-1], 3: image[::-1, ::-1], 4: image[::-1], 5: image.T, 6: image[::-1].T,
               7: image[::-1, ::-1].T, 8: image.T[::-1]}.get(exif, image)  # fmt: skip
     return np.ascontiguousarray(turned)
+
+
+def _over_black(picture: Image.Image) -> Image.Image:
+    if not picture.has_transparency_data:
+        return picture
+    opaque = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+    opaque.alpha_composite(picture.convert("RGBA"))
+    return opaque

@@ -91,15 +91,25 @@ def planned_services(settings: Settings) -> tuple[Service, ...]:
     )
 
 
+def inference_workers(settings: Settings) -> int:
+    """Return how many inference workers `up` starts."""
+    return sum(service.name.startswith("inference") for service in planned_services(settings))
+
+
+def decoders(settings: Settings) -> int:
+    """Return how many decoding children an inference worker has."""
+    from worker.inference.readers import decoders_for
+
+    return settings.decoders or decoders_for(usable_cores(), inference_workers(settings))
+
+
 def pixel_readers(settings: Settings) -> "PixelReaders":
     """Return the decoding children of an inference worker, not yet started."""
-    from worker.inference.readers import PixelReaders, decoders_for
+    from worker.inference.readers import PixelReaders
 
-    count = settings.decoders
-    if not count:
-        workers = sum(service.name.startswith("inference") for service in planned_services(settings))
-        count = decoders_for(usable_cores(), workers)
-    return PixelReaders(count, seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes, announce=True)
+    return PixelReaders(
+        decoders(settings), seconds=settings.decode_seconds, memory_bytes=settings.decode_bytes, announce=True
+    )
 
 
 def model_router(settings: Settings) -> Router:

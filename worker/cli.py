@@ -8,7 +8,20 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import ModelError
-from worker.commands import accounts, audit, bench, commitments, models, operations, results, safety, send, services, up
+from worker.commands import (
+    accounts,
+    audit,
+    bench,
+    commitments,
+    configuration,
+    models,
+    operations,
+    results,
+    safety,
+    send,
+    services,
+    up,
+)
 from worker.commands.output import complain, say
 from worker.errors import FirstreadError, SettingsError
 
@@ -40,7 +53,7 @@ RUN, SEE, OPS, SAFE = "Run", "See", "Operate", "Keep safe"
 for panel, commands in {
     RUN: (up.up, up.demo, services.listener, services.intake, services.worker, services.worklist, services.migrate),
     SEE: (results.studies, results.show, results.reconcile, commitments.commitments, operations.route),
-    OPS: (send.send, operations.reprocess, operations.resend, operations.check, operations.config),
+    OPS: (send.send, operations.reprocess, operations.resend, operations.check, configuration.config),
     SAFE: (safety.backup, safety.restore, safety.retention, operations.acknowledge),
 }.items():
     for command in commands:

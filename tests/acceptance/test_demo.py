@@ -54,11 +54,11 @@ def test_the_phantoms_end_as_they_shall_and_their_reports_arrive(firstread: list
     done = run_demo(firstread, "--data-dir", str(data_dir))
     assert done.returncode == 0, done.stdout + done.stderr
     assert study_states(data_dir) == {
-        ("PHANTOM^CLEAR LUNGS", "complete"): 1,
-        ("PHANTOM^LOBAR OPACITY", "complete"): 1,
-        ("PHANTOM^GROUND GLASS", "complete"): 1,
-        ("PHANTOM^UPPER LOBE", "complete"): 1,
-        ("PHANTOM^BEDSIDE", "complete"): 1,
+        ("PHANTOM^PLAIN CHEST", "complete"): 1,
+        ("PHANTOM^SHADOW RIGHT BASE", "complete"): 1,
+        ("PHANTOM^VEIL BOTH SIDES", "complete"): 1,
+        ("PHANTOM^RING RIGHT TOP", "complete"): 1,
+        ("PHANTOM^SPOT LEFT BEDSIDE", "complete"): 1,
         ("PHANTOM^LATERAL ONLY", "not_eligible"): 1,
         ("PHANTOM^CHEST CT", "complete" if has_a_ct_model() else "not_eligible"): 1,
         ("PHANTOM^TEXT ONLY", "not_eligible"): 1,
@@ -77,6 +77,10 @@ def test_the_phantoms_end_as_they_shall_and_their_reports_arrive(firstread: list
         assert str(place) in done.stdout
     assert re.search(r"worklist +http://127\.0\.0\.1:\d+/", done.stdout)
     assert re.search(r"listener +FIRSTREAD@127\.0\.0\.1:\d+", done.stdout)
+    assert "  log in" not in done.stdout  # the worklist is gone by then
+    assert "users link" not in done.stdout
+    assert "stays up until Ctrl-C" in done.stdout
+    assert f"FIRSTREAD_DATA_DIR={data_dir} firstread up\n" in done.stdout
     assert running(data_dir) == []
     logs = "".join(path.read_text() for path in (data_dir / "logs").glob("*.log"))
     assert "PHANTOM" not in logs  # logs carry UIDs, never names

@@ -7,6 +7,9 @@ import psutil
 
 from tests.support.memory import memory_mib
 
+LEAST_CPU_SECONDS = 0.05
+"""CPU time is told in ticks of 10 ms; of less than a few of them, no figure is to be made."""
+
 
 class Processes:
     """A process and all its descendants, children that have ended included in the CPU time.

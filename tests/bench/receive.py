@@ -10,12 +10,12 @@ from pathlib import Path
 from tests.bench.goals import Goal
 from tests.bench.loads import radiograph, scans_in, slice_of_ct
 from tests.bench.peers import ForkingStorescp, Orthanc, OrthancUnsynced, PynetdicomApp, Storescp
-from tests.bench.processes import Processes
+from tests.bench.processes import LEAST_CPU_SECONDS, Processes
 from tests.bench.receivers import LIMIT, OURS, Ours, RawLimit, Receiver
 from tests.bench.report import Measure, Report
 from tests.bench.rounds import Effort, check_words, chosen, measure_cases
 from tests.bench.senders import NotSent, Storescu
-from tests.bench.summary import Seen, Spread
+from tests.bench.summary import UNMEASURED, Seen, Spread
 
 RECEIVERS: tuple[type[Receiver], ...] = (
     RawLimit, Ours, Storescp, ForkingStorescp, Orthanc, OrthancUnsynced, PynetdicomApp,
@@ -143,7 +143,8 @@ def measured(receiver: Receiver, case: Case) -> dict[str, float]:
     if (kept := receiver.held() - before) != case.objects:
         raise NotSent(f"{receiver.name} kept {kept} of {case.objects} objects in the case {case.name}")
     os.sync()  # what one has not written yet is not to be written while the next is measured
-    figures = {"per_second": case.objects / seconds, "cpu_ms": 1000 * cpu / case.objects}
+    cpu_ms = 1000 * cpu / case.objects if cpu >= LEAST_CPU_SECONDS else UNMEASURED
+    figures = {"per_second": case.objects / seconds, "cpu_ms": cpu_ms}
     if receiver.grows and case.associations == 1:
         figures["growth_mib"] = growth
     return figures

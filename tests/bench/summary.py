@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isnan, nan
 from statistics import median
 
 import numpy as np
 
 DIGITS = 5
 """Significant digits kept of a figure: more would be noise."""
+
+
+UNMEASURED = nan
+"""A figure too small to be told from nothing by what it was taken with: its whole row has none."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,12 @@ class Seen:
         return {
             measure: spread(values)
             for (of_case, of, measure), values in self.values.items()
-            if (of_case, of) == (case, contender)
+            if (of_case, of) == (case, contender) and not any(map(isnan, values))
         }
 
     def spread(self, case: str, contender: str, measure: str) -> Spread | None:
         """Return one figure; None where it was not measured."""
-        values = self.values.get((case, contender, measure))
-        return spread(values) if values else None
+        return self.measures(case, contender).get(measure)
 
     def ratio(
         self, case: str, contender: str, other: str, measure: str, *, other_case: str | None = None

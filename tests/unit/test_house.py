@@ -1,5 +1,6 @@
-"""No file of the source or of its tests has grown too long to be read in one go."""
+"""The house as a whole: no file has grown too long to be read in one go, and the licence that is named is there."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,11 @@ def test_no_file_is_longer_than_four_hundred_lines(folder: str) -> None:
     assert lengths
     too_long = {str(path): lines for path, lines in lengths.items() if lines > MOST_LINES}
     assert not too_long, "split them by subject"
+
+
+def test_the_licence_that_the_package_names_lies_beside_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["license"] == "Apache-2.0"
+    text = " ".join((ROOT / "LICENSE").read_text().split())
+    assert text.startswith("Apache License Version 2.0, January 2004")
+    assert "END OF TERMS AND CONDITIONS" in text

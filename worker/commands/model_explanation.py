@@ -16,7 +16,7 @@ from models.registry import Package
 from worker import bootstrap
 from worker.commands.model_common import Json, explained, model_settings
 from worker.commands.model_results import json_text, need_target, printable, write_private
-from worker.commands.output import say
+from worker.commands.output import complain, say
 from worker.config import Settings
 
 
@@ -89,11 +89,13 @@ def explain(
 
 def _opened(file: Path, model: str | None, settings: Settings) -> tuple[Package, FloatArray]:
     """Return the one package that is to see a file, and its image."""
-    from worker.commands.model_files import FileOpener
+    from worker.commands.model_files import COLOURED, FileOpener
 
     chosen = find_package(bootstrap.model_registry(settings), model) if model else None
     with FileOpener(settings, chosen) as opener:
         opened = opener.open(file)
+        if file in opener.coloured:
+            complain(printable(f"{file}: {COLOURED}"))
     if len(opened) > 1:
         names = ", ".join(package.identifier for package, _ in opened)
         raise typer.BadParameter(f"the file goes to several models: {names}; name one", param_hint="--model")

@@ -9,7 +9,7 @@ from typing import Self
 from models.bulk import UnusableFileError
 from models.card import Window
 from models.errors import ImageError
-from models.preprocessing import FloatArray, is_picture, load_picture
+from models.preprocessing import FloatArray, is_coloured, is_picture, load_picture
 from models.registry import Package
 from worker import bootstrap
 from worker.config import Settings
@@ -24,6 +24,8 @@ PICTURE_MODALITY = "DX"
 """A picture that says nothing of itself is taken for a chest film."""
 
 _NEITHER = "neither a DICOM object nor a PNG or JPEG picture"
+
+COLOURED = "a picture in colour, made grey: models learn from grey films, so what one says of it may mean nothing"
 
 PICTURE_ENDINGS = frozenset((".png", ".jpg", ".jpeg"))
 
@@ -94,6 +96,11 @@ class FileOpener:
         Routes, model folder, limits of the decoding child.
     chosen
         The one package to ask, or None: a DICOM file is routed, a picture goes to the default chest film model.
+
+    Attributes
+    ----------
+    coloured
+        The pictures in colour among the files opened.
     """
 
     def __init__(self, settings: Settings, chosen: Package | None) -> None:
@@ -103,6 +110,7 @@ class FileOpener:
         self._registry = bootstrap.model_registry(settings)
         self._router: Router | None = None
         self._found: dict[str, Package] = {}
+        self.coloured: set[Path] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -124,10 +132,13 @@ class FileOpener:
         """
         if not path.is_file():
             raise UnusableFileError("there is no such file")
-        return [
+        opened = [
             (package, read_image(path, self._pixels, package.card.frame_policy, package.card.window))
             for package in self._packages(path)
         ]
+        if is_picture(path) and is_coloured(path):
+            self.coloured.add(path)
+        return opened
 
     def _packages(self, path: Path) -> list[Package]:
         if self._chosen is not None:

@@ -93,7 +93,7 @@ def _need_one_form(*, as_record: bool, as_json: bool, csv_file: Path | None, jso
 
 def _predicted(paths: Sequence[Path], model: str | None, cards: dict[str, Card]) -> list[Record]:
     """Ask; `cards` then holds the card of every model that answered."""
-    from worker.commands.model_files import FileOpener
+    from worker.commands.model_files import COLOURED, FileOpener
 
     with ExitStack() as stack:
         settings = model_settings()
@@ -105,7 +105,11 @@ def _predicted(paths: Sequence[Path], model: str | None, cards: dict[str, Card])
             return load_classifier(package, settings)
 
         files, unlisted = files_under(paths)
-        return [*predict(files, opener.open, load, watch=bar(stack, "files")), *unlisted]
+        records = predict(files, opener.open, load, watch=bar(stack, "files"))
+        for record in records:
+            if "error" not in record and Path(record["file"]) in opener.coloured:
+                record["remark"] = COLOURED
+        return [*records, *unlisted]
 
 
 def _is_one_file(paths: Sequence[Path]) -> bool:
@@ -124,6 +128,8 @@ def _article_form(records: Sequence[Record], cards: dict[str, Card], *, single: 
 def _end(records: Sequence[Record], cards: dict[str, Card], *, as_record: bool) -> None:
     """List on standard error what a reader of the result could miss, and end with 1 where a file gave none."""
     for record in records:
+        if "error" not in record and "remark" in record:
+            complain(printable(f"{record['file']}: {record['remark']}"))
         if as_record and "error" not in record:
             card = cards[f"{record['model']}@{record['model_version']}"]
             named = article_record(record, card)["Disease"]

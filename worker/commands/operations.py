@@ -1,8 +1,7 @@
-"""What ops do: routes, quarantine, reprocessing, resending, checks, settings."""
+"""What ops do: routes, quarantine, reprocessing, resending, checks."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,8 +10,8 @@ from worker import bootstrap, operations
 from worker.audit.log import operator
 from worker.check import check_all
 from worker.commands.model_files import header_of
-from worker.commands.output import counted, err, print_json, print_table, say
-from worker.config import Settings, config_file, load_settings, made_data_dir
+from worker.commands.output import counted, print_json, print_table, say
+from worker.config import Settings, load_settings, made_data_dir
 from worker.database import WorkKind
 from worker.errors import NotFound, UnreadableObject
 from worker.pipeline import Pipeline
@@ -151,42 +150,3 @@ def check(as_json: AsJson = False) -> None:
     if as_json:
         print_json([finding.as_json() for finding in findings])
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
-
-
-def config(as_json: AsJson = False) -> None:
-    """Show the effective settings; secrets are masked."""
-    settings = load_settings()
-    entries = [_setting(settings, name) for name in Settings.model_fields]
-    if as_json:
-        print_json({entry["name"]: entry["value"] for entry in entries})
-        return
-    rows = ((e["name"], _words(e["value"]), e["meaning"]) for e in entries)
-    print_table("settings", ("name", "value", "meaning"), rows)
-    err.print(f"from the environment, then {config_file()}", markup=False, soft_wrap=True)
-
-
-def _setting(settings: Settings, name: str) -> dict[str, Any]:
-    value = settings.model_dump(mode="json")[name]
-    if name == "oidc_roles":
-        value = [f"{claimed}={role}" for claimed, role in settings.oidc_roles]
-    if name == "pacs":
-        value = [str(peer) for peer in settings.pacs]
-    if name.endswith("_url") and value:
-        value = masked(value)
-    return {
-        "name": f"FIRSTREAD_{name.upper()}",
-        "value": value,
-        "meaning": Settings.model_fields[name].description or "",
-    }
-
-
-def masked(url: str) -> str:
-    """Return a URL, or several, without passwords: neither `user:secret@` nor `?password=secret`."""
-    url = re.sub(r"(://[^:/@;]*:)[^;]*?@(?=[^@;]*(;|$))", r"\1***@", url)
-    return re.sub(r"(?i)((?:password|passwd|secret|token)=)[^&;]+", r"\1***", url)
-
-
-def _words(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(str(item.get("name", item)) if isinstance(item, dict) else str(item) for item in value)
-    return "" if value is None else str(value)

@@ -1,13 +1,12 @@
 """Results: studies, one study, and whether everything that was accepted is accounted for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.panel import Panel
 
 from worker import bootstrap
-from worker.commands.output import complain, counted, err, out, print_json, print_table, say, tell
+from worker.commands.output import complain, counted, err, print_json, print_table, say, tell
 from worker.config import load_settings
 from worker.intake.spool import Spool
 from worker.reconcile import reconcile as reconcile_all
@@ -56,7 +55,7 @@ def _require(option: str, value: str | None, allowed: Sequence[str]) -> None:
 def _row(document: dict[str, Any]) -> tuple[object, ...]:
     return (
         document["priority"],
-        document["ai_status"].replace("_", " "),
+        _spaced(document["ai_status"]),
         document["patient_id"],
         document["modality"],
         document["accession_number"],
@@ -70,47 +69,74 @@ def show(
     study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show one study: findings, instances, reports, deliveries."""
+    """Show one study: what came of it and how far it is, then findings, instances, reports, deliveries."""
     database = bootstrap.open_database(load_settings())
     with database.read() as session:
         document = study_detail(session, study_uid)
     if as_json:
         print_json(document)
         return
-    head = f"{document['priority'].upper()} · AI {document['ai_status'].replace('_', ' ')}"
-    lines = [f"{key}: {document[key]}" for key in ("patient_id", "accession_number", "modality", "received_at")]
-    out.print(Panel("\n".join(lines), title=head, title_align="left"), markup=False)
-    say(result_words(document))
-    if document["failure_acknowledged_at"]:
-        say(f"failure acknowledged on {document['failure_acknowledged_at']} by {document['failure_acknowledged_by']}")
-    print_table(
-        "findings",
-        ("label", "probability", "threshold", "flagged", "model", "instance"),
+    for name, value in _head(document):
+        say(f"{name:<15} {value}")
+    findings = [
         (
-            (
-                f["label"],
-                f"{f['probability']:.3f}",
-                f["threshold"],
-                f["flagged"],
-                f"{f['model']}@{f['model_version']}",
-                f["sop_instance_uid"],
-            )
-            for f in document["findings"]
-        ),
-        whole=("instance",),
-    )
-    print_table(
-        "instances",
-        ("status", "SOP Instance UID", "reason"),
-        ((i["status"], i["sop_instance_uid"], _why(i)) for i in document["instances_detail"]),
-        whole=("SOP Instance UID",),
-    )
-    print_table(
-        "reports",
-        ("generation", "kind", "SOP Instance UID", "deliveries"),
-        ((r["generation"], r["kind"], r["sop_instance_uid"], _deliveries(r)) for r in document["reports"]),
-        whole=("SOP Instance UID",),
-    )
+            f["label"],
+            f"{f['probability']:.3f}",
+            f["threshold"],
+            "yes" if f["flagged"] else "no",
+            f"{f['model']}@{f['model_version']}",
+            f["sop_instance_uid"],
+        )
+        for f in document["findings"]
+    ]
+    instances = [(_spaced(i["status"]), i["sop_instance_uid"], _why(i)) for i in document["instances_detail"]]
+    reports = [(r["generation"], r["kind"], r["sop_instance_uid"], _deliveries(r)) for r in document["reports"]]
+    uid = "SOP Instance UID"
+    for title, columns, rows in (
+        ("findings", ("label", "probability", "flagged from", "flagged", "model", uid), findings),
+        ("instances", ("AI status", uid, "reason"), instances),
+        ("reports", ("generation", "kind", uid, "deliveries"), reports),
+    ):
+        if rows:
+            print_table(title, columns, rows, whole=(uid,))
+
+
+def _head(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what somebody wants to know first: what came of the study, how far it is, then whose it is."""
+    from worker.worklist.presentation import report_lines
+
+    status, counts = document["ai_status"], document["instances"]
+    parts = ", ".join(f"{counts[key]} {_spaced(key)}" for key in _PARTS if counts[key])
+    yield "result", result_words(document)
+    yield "priority", document["priority"] if document["priority"] != "none" else _NO_PRIORITY[status]
+    yield "AI", f"{_spaced(status)}: of {counted(counts['received'], 'instance')} received, {parts}"
+    for line in report_lines(document):
+        yield "report", f"{line.text}: {line.error}" if line.error else line.text
+    if document["remark"]:
+        yield "remark", document["remark"]
+    if document["failure_acknowledged_at"]:
+        by = document["failure_acknowledged_by"]
+        yield "acknowledged", f"failure acknowledged on {document['failure_acknowledged_at']} by {by}"
+    yield "study", document["study_instance_uid"]
+    for name, key in (
+        ("patient ID", "patient_id"), ("accession", "accession_number"), ("modality", "modality"),
+        ("received", "received_at"), ("AI finished", "completed_at"),
+    ):  # fmt: skip
+        yield name, document[key] or "none"
+
+
+_PARTS = ("classified", "failed", "not_eligible", "pending")
+_NO_PRIORITY = {
+    "complete": "none: no finding calls for one",
+    "pending": "none yet: the AI is not done",
+    "failed": "none: the AI failed, so this study is not triaged",
+    "not_eligible": "none: the AI does not read this study",
+}
+"""What a study without a priority is told apart by; silence is never read as negative."""
+
+
+def _spaced(word: str) -> str:
+    return word.replace("_", " ")
 
 
 def _why(instance: dict[str, Any]) -> str:
@@ -143,7 +169,7 @@ def reconcile(
         print_json(result)
     else:
         keys = ("accepted", "complete", "failed", "not_eligible", "pending")
-        print_table("instances", [key.replace("_", " ") for key in keys], [[result[key] for key in keys]])
+        print_table("instances", [_spaced(key) for key in keys], [[result[key] for key in keys]])
         if result["removed_by_retention"]:
             say(f"of these, {result['removed_by_retention']} had their stored bytes removed by retention")
         for entry in result["unaccounted"]:

@@ -1,5 +1,6 @@
 """`firstread send`: push files or folders to an application entity, as a modality would."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ def send(
 ) -> None:
     """Push DICOM files or folders to an application entity (Storage SCU); data sets go byte for byte."""
     configure_logs("send")
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # what goes wrong is the outcome of a file, in words
     peer = _peer(to)
     if not 1 <= len(calling) <= 16:
         raise typer.BadParameter("an AE title has 1 to 16 characters", param_hint="--calling")

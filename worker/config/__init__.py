@@ -4,7 +4,7 @@ Settings are read at the doors (`__main__`, `cli`, `celery_app`) and passed inwa
 """
 
 from worker.config.callers import Caller
-from worker.config.loading import load_settings, made_data_dir, unknown_names
+from worker.config.loading import load_settings, made_data_dir, origins, unknown_names
 from worker.config.settings import Settings, config_file, default_data_dir
 from worker.config.values import Credentials, Peer, Route, is_loopback
 
@@ -19,5 +19,6 @@ __all__ = [
     "is_loopback",
     "load_settings",
     "made_data_dir",
+    "origins",
     "unknown_names",
 ]

@@ -3,9 +3,10 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from worker.config.settings import Settings, config_file
 from worker.errors import SettingsError
@@ -51,6 +52,19 @@ def made_data_dir(settings: Settings) -> Path:
 
 
 _OTHER = "name a directory that this user can make or write to"
+
+
+def origins() -> dict[str, Literal["environment", "file", "default"]]:
+    """Return where the value of each setting comes from, as the sources themselves see it.
+
+    To be called when `load_settings` has found nothing wrong with them.
+    """
+    in_environment = EnvSettingsSource(Settings)()
+    in_file = TomlConfigSettingsSource(Settings, toml_file=config_file())()
+    return {
+        name: "environment" if name in in_environment else "file" if name in in_file else "default"
+        for name in Settings.model_fields
+    }
 
 
 def unknown_names() -> list[str]:

@@ -18,6 +18,7 @@ class Pattern(StrEnum):
     LOBAR_OPACITY = "lobar opacity"
     GROUND_GLASS = "bilateral ground-glass opacities"
     UPPER_LOBE = "upper-lobe cavity and nodules"
+    NODULE = "one round nodule"
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,8 @@ def _disease(canvas: Canvas, lungs: Lungs, pattern: Pattern) -> Image:
             return _ground_glass(canvas, lungs)
         case Pattern.UPPER_LOBE:
             return _upper_lobe(canvas, lungs)
+        case Pattern.NODULE:
+            return _nodule(canvas, lungs)
 
 
 def _lobar_opacity(canvas: Canvas, lungs: Lungs) -> Image:
@@ -276,3 +279,9 @@ def _upper_lobe(canvas: Canvas, lungs: Lungs) -> Image:
         line([(-0.3, -0.36 + 0.05 * k), (-0.23, -0.25 + 0.03 * k), (-0.16, -0.1)], 0.006, 1.0) for k in (-1, 0, 1, 2)
     ])  # fmt: skip
     return as_image(lungs.thickness * (0.34 * ring + 0.62 * patch + 0.5 * other + nodules + 7 * strands))
+
+
+def _nodule(canvas: Canvas, lungs: Lungs) -> Image:
+    """Put one round, solid nodule beside the left hilum, its edge a little uneven."""
+    radius = np.hypot(canvas.x - 0.43, canvas.y + 0.14) + 0.008 * canvas.clouds(1.8, finest=0.03)
+    return as_image(lungs.thickness * 0.7 * np.sqrt(np.clip(1 - (radius / 0.1) ** 2, 0, None)))

@@ -61,12 +61,12 @@ class Film:
     transfer_syntax: UID
 
 
-FILMS = (
-    Film("CLEAR LUNGS", Pattern.CLEAR, False, "DX", "PA", 14, "MONOCHROME2", ExplicitVRLittleEndian),
-    Film("LOBAR OPACITY", Pattern.LOBAR_OPACITY, False, "CR", "PA", 12, "MONOCHROME1", ImplicitVRLittleEndian),
-    Film("GROUND GLASS", Pattern.GROUND_GLASS, True, "DX", "AP", 14, "MONOCHROME2", JPEG2000Lossless),
-    Film("UPPER LOBE", Pattern.UPPER_LOBE, False, "DX", "PA", 16, "MONOCHROME1", JPEGLSLossless),
-    Film("BEDSIDE", Pattern.CLEAR, True, "CR", "AP", 12, "MONOCHROME2", RLELossless),
+FILMS = (  # each is called after what was drawn, never after what a model might make of it
+    Film("PLAIN CHEST", Pattern.CLEAR, False, "DX", "PA", 14, "MONOCHROME2", ExplicitVRLittleEndian),
+    Film("SHADOW RIGHT BASE", Pattern.LOBAR_OPACITY, False, "CR", "PA", 12, "MONOCHROME1", ImplicitVRLittleEndian),
+    Film("VEIL BOTH SIDES", Pattern.GROUND_GLASS, True, "DX", "AP", 14, "MONOCHROME2", JPEG2000Lossless),
+    Film("RING RIGHT TOP", Pattern.UPPER_LOBE, False, "DX", "PA", 16, "MONOCHROME1", JPEGLSLossless),
+    Film("SPOT LEFT BEDSIDE", Pattern.NODULE, True, "CR", "AP", 12, "MONOCHROME2", RLELossless),
 )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import tempfile
 import threading
 import time
@@ -181,7 +182,7 @@ class _Stage:
             push.result()
         for name, value in (
             ("worklist", ready.worklist_url),
-            ("log in", self._way_in(ready.worklist_url)),
+            *([("log in", self._way_in(ready.worklist_url))] if self._plan.stay else []),
             ("listener", str(ready.listener)),
             ("stand-in PACS", f"{self._pacs.peer}, keeps what it gets in {self._pacs.directory}"),
             ("SR files", str(self._settings.reports_dir)),
@@ -190,9 +191,7 @@ class _Stage:
             self._plan.console.print(f"  {name:<14} {value}", markup=False, highlight=False, soft_wrap=True)
 
     def _way_in(self, worklist_url: str) -> str:
-        """Return a link that logs in once; only for a terminal, for what is no terminal is kept by somebody."""
-        if not self._plan.console.is_terminal:
-            return f"FIRSTREAD_DATA_DIR={self._settings.data_dir} firstread users link"
+        """Return a link that logs in once; asked for only where we stay up, on a terminal, which nobody keeps."""
         link = front_door.login_link(self._settings, self._database, actor="demo", worklist_url=worklist_url)
         return f"{link} (once, within 15 minutes)"
 
@@ -254,9 +253,20 @@ class _Stage:
         console.print(verdict.conclusion(), style="bold red" if verdict.problems else "green", highlight=False)
         if self._plan.stay:
             console.print("Ctrl-C stops everything; until then send it scans of your own.")
+            return
+        for hint in (
+            "It stops now; on a terminal and without --exit it stays up until Ctrl-C, with a link to log in.",
+            f"To see these results in the worklist: {afterwards(self._settings)}",
+        ):
+            console.print(hint, markup=False, highlight=False, soft_wrap=True)
 
 
 COUNTED = ("complete", "failed", "not_eligible", "pending")
+
+
+def afterwards(settings: Settings) -> str:
+    """Return the command that shows what the demonstration left, once it has ended."""
+    return f"FIRSTREAD_DATA_DIR={shlex.quote(str(settings.data_dir))} firstread up"
 
 
 def _fresh_directory(wanted: Path | None) -> Path:

@@ -10,6 +10,7 @@ from rich.console import Console
 from tests.bench import run as harness
 from tests.bench.goals import Goal
 from tests.bench.report import Measure, Report, show
+from tests.bench.summary import UNMEASURED
 
 MEASURES = {"per_second": Measure("instances/s"), "cpu_ms": Measure("CPU ms", 2, more_is_better=False)}
 
@@ -51,6 +52,18 @@ def test_what_was_missed_is_shown_and_what_is_not_here_is_named(report: Report) 
     assert "0.50 (0.50 to 0.50)" in text  # ours over the raw limit
     assert "not measured: Orthanc" in text
     assert "not here: Orthanc: not here" in text
+
+
+def test_what_was_too_small_to_measure_is_a_dash_and_judges_nothing(report: Report) -> None:
+    for cpu_ms in (0.0, 2.5, UNMEASURED):
+        report.seen.add("CT", "firstread", per_second=10.0, cpu_ms=cpu_ms)
+    [row] = [line for line in shown(report).splitlines() if "│ CT" in line]
+    assert [cell.strip() for cell in row.strip("│").split("│")][2:4] == ["10.0 (10.0 to 10.0)", "-"]
+    written = {one["case"]: one["measures"] for one in report.as_json()["rows"] if one["contender"] == "firstread"}
+    assert set(written["CT"]) == {"per_second"}
+    assert written["CR"]["cpu_ms"]["median"] == 4.5
+    report.wanted = (Goal("CPU", "<=", 1.0, lambda seen: seen.spread("CT", "firstread", "cpu_ms")),)
+    assert [one.verdict for one in report.goals] == ["not measured"]
 
 
 def test_small_loads_judge_no_goal(report: Report) -> None:

@@ -9,7 +9,16 @@ from PIL import Image
 
 from models.errors import ImageError, RecipeError
 from models.golden import golden_image
-from models.preprocessing import RECIPES, field_of_view, is_picture, load_picture, prepare, prepare_shown, resized
+from models.preprocessing import (
+    RECIPES,
+    field_of_view,
+    is_coloured,
+    is_picture,
+    load_picture,
+    prepare,
+    prepare_shown,
+    resized,
+)
 
 CHANNELS = {"vgg16_imagenet": 3}
 """Recipes that make their channels themselves."""
@@ -263,3 +272,27 @@ def test_a_picture_is_told_by_its_first_bytes(tmp_path: Path) -> None:
     assert is_picture(tmp_path / "film.dcm")
     assert not is_picture(tmp_path / "film.png")
     assert not is_picture(tmp_path / "nothing")
+
+
+def test_a_photograph_is_in_colour_and_a_grey_film_saved_in_colour_is_not(tmp_path: Path) -> None:
+    grey = Image.fromarray(golden_image(300, 240))
+    marked = grey.convert("RGB")
+    marked.paste((255, 0, 0), (5, 5, 35, 35))  # a side marker
+    blue = Image.merge("RGB", (grey.point(lambda v: v // 2), grey, grey))
+    transparent = blue.convert("RGBA")
+    transparent.putalpha(0)
+    for name, picture, expected in (
+        ("grey", grey, False),
+        ("saved_in_colour", grey.convert("RGB"), False),
+        ("wide", Image.fromarray(golden_image(30, 24).astype(np.uint16) * 200), False),
+        ("marked", marked, False),
+        ("palette", grey.convert("P"), False),
+        ("unseen", transparent, False),
+        ("photo", blue, True),
+        ("photo_palette", blue.quantize(64), True),
+    ):
+        picture.save(tmp_path / f"{name}.png")
+        assert is_coloured(tmp_path / f"{name}.png") is expected, name
+    for name, picture, expected in (("saved_in_colour", grey.convert("RGB"), False), ("photo", blue, True)):
+        picture.save(tmp_path / f"{name}.jpg", quality=60)
+        assert is_coloured(tmp_path / f"{name}.jpg") is expected, name

@@ -156,7 +156,7 @@ def test_secrets_are_masked(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert "a-very-secret" not in out + err
     shown = json.loads(run("config", "--json")[1])
     assert "a-very-secret" not in json.dumps(shown)
-    assert shown["FIRSTREAD_OIDC_ROLES"] == ["readers=radiologist", "it=ops"]
+    assert shown["FIRSTREAD_OIDC_ROLES"]["value"] == ["readers=radiologist", "it=ops"]
     monkeypatch.setenv("FIRSTREAD_OIDC_CLIENT_SECRET_FILE", str(tmp_path / "secret"))
     code, _, err = run("config")
     assert code == 2

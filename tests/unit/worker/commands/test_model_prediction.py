@@ -83,6 +83,22 @@ def test_predict_as_a_table_and_of_nothing(tmp_path: Path) -> None:
     assert called("predict", tmp_path / "empty", code=1) == []
 
 
+def test_a_picture_in_colour_is_remarked_on_and_made_grey(tmp_path: Path) -> None:
+    grey = Image.fromarray(golden_image(200, 180))
+    grey.convert("RGB").save(tmp_path / "film.png")
+    Image.merge("RGB", (grey, grey.point(lambda v: v // 2), grey)).save(tmp_path / "photo.png")
+    film, photo = called("predict", tmp_path / "film.png", tmp_path / "photo.png")
+    assert "remark" not in film
+    assert "in colour, made grey" in photo["remark"]
+    for form in ((), ("--record",), ("--csv", "-")):
+        result = call("predict", tmp_path / "film.png", tmp_path / "photo.png", *form)
+        assert result.exit_code == 0
+        assert result.stderr.count("in colour") == 1
+        assert f"{tmp_path / 'photo.png'}: a picture in colour" in result.stderr
+    explained = call("explain", tmp_path / "photo.png", "--out", tmp_path / "map.png")
+    assert f"{tmp_path / 'photo.png'}: a picture in colour" in explained.stderr
+
+
 def test_a_file_without_preamble_has_a_header_too(tmp_path: Path) -> None:
     path = save(chest(), tmp_path / "film.dcm")
     ds = chest()

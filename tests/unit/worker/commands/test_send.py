@@ -1,10 +1,12 @@
 """`firstread send` against a real Storage SCP: what arrives, what is said of what does not, the exit status."""
 
+import contextlib
 import gc
 import json
 import logging
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,7 @@ def _logs_as_they_were() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.getLogger("pynetdicom").setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
 
@@ -108,6 +111,34 @@ def test_nobody_there_is_said_once(folder: Path) -> None:
     assert "notes.txt" in done.stdout
     assert "no DICOM object" in done.stdout
     assert "not sent: not sent" not in done.output
+    gc.collect()  # here, and not in the next test
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """A peer that answers the association request with these bytes and hangs up; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"PACS@127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom leaves the socket open
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["hangs up", "no DICOM"])
+def test_what_went_wrong_is_said_in_our_words_alone(answer: bytes, film: Path) -> None:
+    with answering(answer) as peer:
+        done = CliRunner().invoke(app, [str(film), "--to", peer])
+    assert done.exit_code == 1
+    assert "no answer to the association request" in done.stdout
+    assert done.stderr.strip() == ""  # no line of the library's
     gc.collect()  # here, and not in the next test
 
 

@@ -20,7 +20,7 @@ from pydicom.uid import (
 from tests.support.objects import header_texts
 from worker.demo.film import Pattern, frontal
 from worker.demo.other_views import axial
-from worker.demo.phantoms import Phantom, generate
+from worker.demo.phantoms import FILMS, Phantom, generate
 from worker.intake.routing import Router
 
 MOMENT = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
@@ -115,6 +115,7 @@ def test_a_seed_gives_the_same_bytes_and_none_gives_fresh_uids(phantoms: list[Ph
 RIGHT_LOWER = (slice(150, 185), slice(50, 85))
 RIGHT_UPPER = (slice(60, 85), slice(65, 95))
 LEFT_MIDDLE = (slice(130, 165), slice(175, 210))
+LEFT_HILUM = (slice(103, 117), slice(176, 190))
 
 
 @pytest.mark.parametrize(
@@ -124,11 +125,19 @@ LEFT_MIDDLE = (slice(130, 165), slice(175, 210))
         (Pattern.GROUND_GLASS, RIGHT_LOWER),
         (Pattern.GROUND_GLASS, LEFT_MIDDLE),
         (Pattern.UPPER_LOBE, RIGHT_UPPER),
+        (Pattern.NODULE, LEFT_HILUM),
     ],
 )
 def test_disease_makes_the_lung_brighter_where_it_sits(pattern: Pattern, place: tuple[slice, slice]) -> None:
     clear, ill = (frontal(256, 5, which) for which in (Pattern.CLEAR, pattern))
     assert ill[place].mean() > clear[place].mean() + 0.04
+
+
+def test_each_film_shows_something_else_and_no_name_promises_a_diagnosis() -> None:
+    assert {film.pattern for film in FILMS} == set(Pattern)
+    assert len(FILMS) == len(Pattern)
+    for word in ("CLEAR", "NORMAL", "PNEUMONIA", "COVID", "TUBERC", "GLASS", "LOB"):
+        assert not any(word in film.name for film in FILMS)
 
 
 def test_a_lobar_opacity_leaves_the_other_lung_alone() -> None:

@@ -2,8 +2,8 @@
 
 A backlog of films, each a study of its own with two findings, is registered and classified by a fake; then its reports
 are made and delivered to dcmtk's storescp (where it is not installed, delivery is left out). Making is timed apart:
-the content tree by highdicom and the file by pydicom, once with what is kept from report to report and once anew each
-time. `tests/bench/results/reports.json` holds what came of it.
+as one report after another, and as the first of a process, which has highdicom and pydicom make what is kept for the
+others. `tests/bench/results/reports.json` holds what came of it.
 """
 
 import json
@@ -89,7 +89,7 @@ def main() -> None:
         pipeline = make_pipeline(f"sqlite:///{folder}/db", folder / "data", destinations=[there] if there else [])
         running.callback(pipeline.database.dispose)
         steps: dict[str, Callable[[], Any]] = {
-            "made, nothing kept": lambda: make(folder, anew=True),
+            "made, the first of a process": lambda: make(folder, anew=True),
             "made": lambda: make(folder, anew=False),
             "gathered, made and committed": pipeline.report,
         }

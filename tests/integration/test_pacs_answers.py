@@ -21,6 +21,9 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
 
+from tests.support.fakes import make_pipeline
+from tests.support.objects import save
+from tests.support.pipelines import bright, infer
 from tests.support.study_results import result_of, source
 from worker.config import Peer
 from worker.errors import PeerUnreachable, ReportError, ReportRefused
@@ -306,6 +309,21 @@ def test_an_association_is_not_kept_for_ever(tmp_path: Path) -> None:
             now = at
             pacs.deliver(path, peer, "FIRSTREAD", lines=lines)
     assert len(associations) == 2
+
+
+def test_a_run_of_deliveries_needs_one_association(tmp_path: Path) -> None:
+    associations: list[int] = []
+    with scp(lambda event: associations.append(id(event.assoc)) or 0x0000) as peer:
+        pipeline = make_pipeline(f"sqlite:///{tmp_path}/db", tmp_path, destinations=[peer])
+        for number in range(3):
+            with pipeline.spool.receive() as incoming:
+                incoming.write(save(bright(), tmp_path / f"{number}.dcm").read_bytes())
+                incoming.commit()
+        infer(pipeline)
+        assert (pipeline.report(), pipeline.deliver()) == (3, 3)
+        pipeline.database.dispose()
+    assert len(associations) == 3
+    assert len(set(associations)) == 1
 
 
 def test_what_is_sent_goes_out_at_once() -> None:

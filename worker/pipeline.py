@@ -10,7 +10,7 @@ Storage commitment, which answers for what was stored, goes the same way beside 
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
@@ -135,10 +135,6 @@ class Pipeline:
             database, spool, work, self.record, self.reports, commitment or CommitmentPolicy(),
             ae_title=ae_title, credentials=credentials, stopping=stopping,
         )  # fmt: skip
-        self.outgoing: dict[WorkKind, Callable[[Claim], None]] = {
-            WorkKind.DELIVER: self._deliver,
-            **self.commitments.steps,
-        }
         self.giving_up = GivingUp(work, self.record, self.results, self.reports, self.commitments)
         self.arrivals: Arrivals | None = None
         if router is not None:
@@ -314,22 +310,26 @@ class Pipeline:
         New reports are made between the rounds, and storage commitment has its turn. A destination that cannot be
         reached is left alone until the next call. Returns how many deliveries were tried.
         """
+        with pacs.Lines() as lines:
+            return self._deliver_all({WorkKind.DELIVER: partial(self._deliver, lines=lines), **self.commitments.steps})
+
+    def _deliver_all(self, outgoing: Mapping[WorkKind, Callable[[Claim], None]]) -> int:
         count = 0
         barred: set[tuple[str, str]] = set()
         while not self.stopping():
             with self.database.read() as session:
-                due = {(one.kind, one.lane) for one in self.work.due(session) if one.kind in self.outgoing}
+                due = {(one.kind, one.lane) for one in self.work.due(session) if one.kind in outgoing}
             if not due - barred:
                 break
             for kind, destination in sorted(due - barred):
-                ended = self._one(WorkKind(kind), destination, self.outgoing[WorkKind(kind)])
+                ended = self._one(WorkKind(kind), destination, outgoing[WorkKind(kind)])
                 count += ended is not Ended.NOTHING
                 if ended is not Ended.HANDLED:  # away, or another thread has what was due
                     barred.add((kind, destination))
             self.report()
         return count
 
-    def _deliver(self, claim: Claim) -> None:
+    def _deliver(self, claim: Claim, *, lines: pacs.Lines) -> None:
         delivery, report = self.reports.find(claim)
         try:
             with metrics.stage_seconds.labels(stage="deliver").time():
@@ -338,6 +338,7 @@ class Pipeline:
                     Peer.parse(delivery.destination).secured_as(self.reports.destinations),
                     calling_ae=self.ae_title,
                     credentials=self.credentials,
+                    lines=lines,
                 )
         except FirstreadError as error:
             failure = error  # the name of an except clause ends with it

@@ -85,15 +85,20 @@ class ReportCommit:
         detail = {"study": study.study_instance_uid, "generation": report.generation, "sha256": report.sha256}
         self.record(session, "report.stored", report.sop_instance_uid, detail)
         for peer in self.destinations:
-            self.owe_delivery(session, report, str(peer))
+            self._owe_afresh(session, self._new_delivery(report, str(peer)))
 
     def owe_delivery(self, session: Session, report: Report, destination: str) -> None:
         """Owe a report to a destination, for the first time or once more."""
         delivery = session.exec(
             select(Delivery).where(Delivery.report_id == report.id, Delivery.destination == destination)
         ).one_or_none()
-        if delivery is None:
-            delivery = Delivery(report_id=report.id or 0, destination=destination, status=DeliveryStatus.PENDING)
+        self._owe_afresh(session, delivery or self._new_delivery(report, destination))
+
+    @staticmethod
+    def _new_delivery(report: Report, destination: str) -> Delivery:
+        return Delivery(report_id=report.id or 0, destination=destination, status=DeliveryStatus.PENDING)
+
+    def _owe_afresh(self, session: Session, delivery: Delivery) -> None:
         session.add(delivery)
         session.flush()
         for prepare in self.before_new_delivery:

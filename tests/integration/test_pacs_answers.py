@@ -18,13 +18,18 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
 
+from tests.support.fakes import make_pipeline
+from tests.support.objects import save
+from tests.support.pipelines import bright, infer
 from tests.support.study_results import result_of, source
 from worker.config import Peer
 from worker.errors import PeerUnreachable, ReportError, ReportRefused
 from worker.reporting import pacs, storage_status
+from worker.reporting.association import association
+from worker.reporting.lines import LONGEST_SECONDS
 from worker.reporting.structured_report import build, write
 
 SRS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
@@ -220,14 +225,19 @@ def test_one_that_never_answers_the_store(report: Path) -> None:
 
 
 def test_one_that_breaks_off_in_the_middle(tmp_path: Path) -> None:
+    tries = []
+
     def leave(event: Any) -> int:
+        tries.append(event.dataset.InstanceNumber)
         event.assoc.abort()
         return 0x0000
 
     first, second = stored(tmp_path, "1.dcm"), stored(tmp_path, "2.dcm", generation=2)
-    with scp(leave) as peer:
-        outcomes = pacs.store([first, second], peer=peer, calling_ae="FIRSTREAD", **QUICK)
-    assert [type(outcome.error) for outcome in outcomes] == [PeerUnreachable, PeerUnreachable]
+    with scp(leave) as peer, pacs.Lines() as lines:
+        for path in (first, second):
+            with pytest.raises(PeerUnreachable):
+                pacs.deliver(path, peer, "FIRSTREAD", lines=lines, **QUICK)
+    assert tries == [1, 2]
 
 
 def test_several_over_one_association(tmp_path: Path) -> None:
@@ -235,17 +245,90 @@ def test_several_over_one_association(tmp_path: Path) -> None:
 
     def refuse_the_second(event: Any) -> int:
         associations.add(id(event.assoc))
-        return 0xC000 if event.dataset.InstanceNumber == 2 else 0x0000
+        return {2: 0xC000, 3: 0xA700}.get(event.dataset.InstanceNumber, 0x0000)
+
+    one, two, three, four = [stored(tmp_path, f"{number}.dcm", generation=number) for number in (1, 2, 3, 4)]
+    with scp(refuse_the_second) as peer, pacs.Lines() as lines:
+        assert pacs.deliver(one, peer, "FIRSTREAD", lines=lines).status == 0
+        with pytest.raises(ReportRefused):
+            pacs.deliver(two, peer, "FIRSTREAD", lines=lines)
+        with pytest.raises(ReportError):
+            pacs.deliver(tmp_path / "lost.dcm", peer, "FIRSTREAD", lines=lines)
+        with pytest.raises(PeerUnreachable):  # out of resources: it is not asked at once again
+            pacs.deliver(three, peer, "FIRSTREAD", lines=lines)
+        assert pacs.deliver(four, peer, "FIRSTREAD", lines=lines).status == 0
+        assert len(associations) == 1
+        other = stored(tmp_path, "other.dcm", iod="enhanced")
+        assert pacs.deliver(other, peer, "FIRSTREAD", lines=lines).status == 0
+        assert len(associations) == 2  # of another proposal
+
+
+def test_one_that_breaks_off_between_two_is_called_again(tmp_path: Path) -> None:
+    came = []
+
+    def leave_after_the_first(event: Any) -> int:
+        came.append(event.dataset.InstanceNumber)
+        if came == [1, 2]:
+            event.assoc.abort()
+        return 0x0000
 
     paths = [stored(tmp_path, f"{number}.dcm", generation=number) for number in (1, 2, 3)]
-    lost = tmp_path / "lost.dcm"
-    with scp(refuse_the_second) as peer:
-        outcomes = pacs.store([*paths, lost], peer=peer, calling_ae="FIRSTREAD")
-    assert [outcome.path for outcome in outcomes] == [*paths, lost]
-    assert [outcome.delivered is not None for outcome in outcomes] == [True, False, True, False]
-    assert isinstance(outcomes[1].error, ReportRefused)
-    assert isinstance(outcomes[3].error, ReportError)
-    assert len(associations) == 1
+    with scp(leave_after_the_first) as peer, pacs.Lines() as lines:
+        delivered = [pacs.deliver(path, peer, "FIRSTREAD", lines=lines, **QUICK) for path in paths]
+    assert [one.status for one in delivered] == [0, 0, 0]
+    assert came == [1, 2, 2, 3]
+
+
+def test_the_second_try_goes_as_what_the_first_did(tmp_path: Path) -> None:
+    came = []
+
+    def leave_at_the_second(event: Any) -> int:
+        came.append(event.request.AffectedSOPClassUID)
+        if len(came) == 2:
+            event.assoc.abort()
+        return 0x0000
+
+    paths = [stored(tmp_path, f"{number}.dcm", generation=number) for number in (1, 2)]
+    with scp(leave_at_the_second, classes=(ComprehensiveSRStorage,)) as peer, pacs.Lines() as lines:
+        delivered = [pacs.deliver(path, peer, "FIRSTREAD", lines=lines, **QUICK) for path in paths]
+    assert came == 3 * [ComprehensiveSRStorage]
+    assert [one.warning is not None and "sent as" in one.warning for one in delivered] == [True, True]
+
+
+def test_an_association_is_not_kept_for_ever(tmp_path: Path) -> None:
+    associations: set[int] = set()
+    now = 0.0
+
+    def count(event: Any) -> int:
+        associations.add(id(event.assoc))
+        return 0x0000
+
+    paths = [stored(tmp_path, f"{number}.dcm", generation=number) for number in (1, 2, 3)]
+    with scp(count) as peer, pacs.Lines(lambda: now) as lines:
+        for path, at in zip(paths, (0.0, LONGEST_SECONDS - 1, LONGEST_SECONDS + 1), strict=True):
+            now = at
+            pacs.deliver(path, peer, "FIRSTREAD", lines=lines)
+    assert len(associations) == 2
+
+
+def test_a_run_of_deliveries_needs_one_association(tmp_path: Path) -> None:
+    associations: list[int] = []
+    with scp(lambda event: associations.append(id(event.assoc)) or 0x0000) as peer:
+        pipeline = make_pipeline(f"sqlite:///{tmp_path}/db", tmp_path, destinations=[peer])
+        for number in range(3):
+            with pipeline.spool.receive() as incoming:
+                incoming.write(save(bright(), tmp_path / f"{number}.dcm").read_bytes())
+                incoming.commit()
+        infer(pipeline)
+        assert (pipeline.report(), pipeline.deliver()) == (3, 3)
+        pipeline.database.dispose()
+    assert len(associations) == 3
+    assert len(set(associations)) == 1
+
+
+def test_what_is_sent_goes_out_at_once() -> None:
+    with scp() as peer, association(peer, "FIRSTREAD", [build_context(Verification)]) as opened:
+        assert opened.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_stored_report_that_is_gone(tmp_path: Path) -> None:

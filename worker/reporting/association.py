@@ -31,6 +31,10 @@ class NothingAccepted(PeerUnreachable):
     """The association was accepted, and none of the presentation contexts in it."""
 
 
+class BrokenOff(PeerUnreachable):
+    """The association was open, and broke off or is broken off now: no answer came over it."""
+
+
 @contextmanager
 def association(
     peer: Peer,

@@ -1,11 +1,14 @@
 """The content tree of a report: TID 1500, one measurement group a condition and one for the study as a whole.
 
-highdicom builds the tree, so that relationships, value types and templates are right or refused. It is imported when
-the first report is made.
+highdicom builds the tree, so that relationships, value types and templates are right or refused. It takes its time
+over that, so every part is built once and kept as a form that each report fills in: `encoded.py`. highdicom is imported
+when the first report is made.
 """
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -14,6 +17,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from worker.errors import ReportError
+from worker.reporting.encoded import CONTENT_SEQUENCE, Container, Frozen, encoded, frozen, sequence
 from worker.reporting.study_result import Algorithm, Evidence, ReportedFinding, StudyResult
 from worker.uids import derived_uid, is_valid_uid
 
@@ -48,6 +52,16 @@ LISTED = 20
 _LO_LIMIT = 64
 _SH_LIMIT = 16
 
+KEPT = 256
+"""Forms of a kind that are kept: as many as several models with all that they can say."""
+
+
+TRACKING_UID, SOP_CLASS, SOP_INSTANCE = UID("1.2.3.4.1"), UID("1.2.3.4.2"), UID("1.2.3.4.3")
+CERTAINTY, ROLLED_UP, COMMENT = 12.5, "(how it was rolled up)", "(a comment)"
+"""What stands in a form where each report has its own."""
+
+_IN_EVERY_GROUP = {"tracking_uid": TRACKING_UID, "sop_class": SOP_CLASS, "sop_instance": SOP_INSTANCE}
+
 
 def content_tree(
     result: StudyResult, evidence: Sequence[Evidence], remarks: Iterable[str], *, device_uid: str, version: str
@@ -67,35 +81,18 @@ def content_tree(
     version
         Version of this software.
     """
-    from highdicom.sr import (
-        DeviceObserverIdentifyingAttributes,
-        MeasurementReport,
-        ObservationContext,
-        ObserverContext,
-    )
-
-    observer = ObserverContext(
-        observer_type=codes.DCM.Device,
-        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=device_uid, name=MANUFACTURER, manufacturer_name=MANUFACTURER, model_name=MANUFACTURER
-        ),
-    )
     images = {
         instance.sop_instance_uid: instance for instance in evidence if can_refer_to(instance) and is_image(instance)
     }
-    groups = [_condition_group(result, finding, images) for finding in result.findings]
-    groups.append(_summary_group(result, list(images.values()), version))
-    report = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=observer),
-        procedure_reported=PROCEDURE,
-        imaging_measurements=groups,
-        title=codes.cid7021.ImagingMeasurementReport,
-    )
-    root: Dataset = report[0]
-    root.ContentSequence.append(
-        _comments([CAUTION, *_means(result), *result.remarks, *remarks, *_failures(evidence), *_unnamed(evidence)])
-    )
-    return root
+    groups = [_filled_condition(result, finding, images) for finding in result.findings]
+    groups.append(_filled_summary(result, images.values(), version))
+    sentences = [CAUTION, *_means(result), *result.remarks, *remarks, *_failures(evidence), *_unnamed(evidence)]
+    comments = _comments_form().filled({}, [{"comment": plain(sentence)} for sentence in sentences])
+    root, before, measurements = _frame(device_uid)
+    tree = Dataset()
+    tree.update(root)
+    tree.update(sequence("ContentSequence", [*before, measurements.around(groups), comments]))
+    return tree
 
 
 def can_refer_to(instance: Evidence) -> bool:
@@ -105,7 +102,12 @@ def can_refer_to(instance: Evidence) -> bool:
 
 def is_image(instance: Evidence) -> bool:
     """Say whether an IMAGE content item may refer to an instance: its SOP Class is one of images."""
-    return "Image Storage" in UID(instance.sop_class_uid).name
+    return _is_image_storage(instance.sop_class_uid)
+
+
+@lru_cache(maxsize=KEPT)
+def _is_image_storage(sop_class_uid: str) -> bool:
+    return "Image Storage" in UID(sop_class_uid).name
 
 
 def plain(text: str, limit: int | None = None) -> str:
@@ -132,14 +134,37 @@ def certainty(finding: ReportedFinding) -> float:
     return round(finding.probability * 100, 12)
 
 
-def _condition_group(result: StudyResult, finding: ReportedFinding, images: dict[str, Evidence]) -> Any:
+def _filled_condition(result: StudyResult, finding: ReportedFinding, images: dict[str, Evidence]) -> bytes:
+    always = replace(finding, probability=0.0, sop_instance_uid="", rollup=ROLLED_UP if finding.rollup else "")
+    source = images.get(finding.sop_instance_uid)
+    return _condition_form(always).filled(
+        {
+            "tracking_uid": derived_uid("tracking", result.study_instance_uid, finding.label, finding.algorithm.name),
+            "certainty": certainty(finding),
+            "rollup": plain(f"roll-up={finding.rollup}"),
+        },
+        [] if source is None else [_image(source)],
+    )
+
+
+@lru_cache(maxsize=KEPT)
+def _condition_form(finding: ReportedFinding) -> Container:
+    """Return the group of a condition, for every report in which it came out like this."""
+    made = condition_group(finding, TRACKING_UID, CERTAINTY, [(SOP_CLASS, SOP_INSTANCE)])
+    return Container(made[0], _IN_EVERY_GROUP | {"certainty": CERTAINTY, "rollup": f"roll-up={ROLLED_UP}"})
+
+
+def condition_group(
+    finding: ReportedFinding, tracking_uid: str, percent: float, images: Iterable[tuple[str, str]]
+) -> Any:
+    """Return the group of a condition as highdicom makes it, referring to images by SOP Class and Instance UID."""
     from highdicom.sr import Measurement, QualitativeEvaluation
 
     condition = _condition(finding)
     algorithm = finding.algorithm
     return _group(
         identifier=f"{finding.label} {algorithm.name}",
-        uid=derived_uid("tracking", result.study_instance_uid, finding.label, algorithm.name),
+        uid=tracking_uid,
         finding_type=condition if finding.flagged else None,
         algorithm=_algorithm(
             algorithm.name,
@@ -150,27 +175,79 @@ def _condition_group(result: StudyResult, finding: ReportedFinding, images: dict
                 *([f"roll-up={finding.rollup}"] if finding.rollup else []),
             ],
         ),
-        measurements=[Measurement(codes.DCM.CertaintyOfFinding, certainty(finding), codes.UCUM.Percent)],
+        measurements=[Measurement(codes.DCM.CertaintyOfFinding, percent, codes.UCUM.Percent)],
         evaluations=[QualitativeEvaluation(condition, DETECTED if finding.flagged else NOT_DETECTED)],
-        images=[images[finding.sop_instance_uid]] if finding.sop_instance_uid in images else [],
+        images=images,
     )
 
 
-def _summary_group(result: StudyResult, images: Sequence[Evidence], version: str) -> Any:
+def _filled_summary(result: StudyResult, images: Iterable[Evidence], version: str) -> bytes:
+    uid = derived_uid("tracking", result.study_instance_uid, "study summary")
+    form = _summary_form(_summary(result), CATEGORIES.get(result.priority), result.algorithms, version)
+    return form.filled({"tracking_uid": uid}, [_image(image) for image in images])
+
+
+@lru_cache(maxsize=KEPT)
+def _summary_form(summary: Code, category: Code | None, algorithms: tuple[Algorithm, ...], version: str) -> Container:
+    """Return the group of a study as a whole, for every report with such a summary."""
+    made = summary_group(summary, category, algorithms, version, TRACKING_UID, [(SOP_CLASS, SOP_INSTANCE)])
+    return Container(made[0], _IN_EVERY_GROUP)
+
+
+def summary_group(
+    summary: Code,
+    category: Code | None,
+    algorithms: tuple[Algorithm, ...],
+    version: str,
+    tracking_uid: str,
+    images: Iterable[tuple[str, str]],
+) -> Any:
+    """Return the group of a study as a whole as highdicom makes it."""
     from highdicom.sr import QualitativeEvaluation
 
-    evaluations = [QualitativeEvaluation(codes.DCM.CADProcessingAndFindingsSummary, _summary(result))]
-    if result.priority in CATEGORIES:
-        evaluations.append(QualitativeEvaluation(TRIAGE_CATEGORY, CATEGORIES[result.priority]))
+    evaluations = [QualitativeEvaluation(codes.DCM.CADProcessingAndFindingsSummary, summary)]
+    if category is not None:
+        evaluations.append(QualitativeEvaluation(TRIAGE_CATEGORY, category))
     return _group(
         identifier="study summary",
-        uid=derived_uid("tracking", result.study_instance_uid, "study summary"),
+        uid=tracking_uid,
         finding_type=None,
-        algorithm=_algorithm(ROLL_UP, version, [describe(algorithm) for algorithm in result.algorithms] or None),
+        algorithm=_algorithm(ROLL_UP, version, [describe(algorithm) for algorithm in algorithms] or None),
         measurements=None,
         evaluations=evaluations,
         images=images,
     )
+
+
+def _image(instance: Evidence) -> dict[str, str]:
+    return {"sop_class": instance.sop_class_uid, "sop_instance": instance.sop_instance_uid}
+
+
+@lru_cache(maxsize=KEPT)
+def _frame(device_uid: str) -> tuple[Frozen, tuple[bytes, ...], Container]:
+    """Return what is around the groups: the root without its items, the items before the measurements, these."""
+    from highdicom.sr import (
+        DeviceObserverIdentifyingAttributes,
+        MeasurementReport,
+        ObservationContext,
+        ObserverContext,
+    )
+
+    observer = ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device_uid, name=MANUFACTURER, manufacturer_name=MANUFACTURER, model_name=MANUFACTURER
+        ),
+    )
+    report = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=observer),
+        procedure_reported=PROCEDURE,
+        imaging_measurements=[summary_group(NONE_SUCCEEDED, None, (), "0", TRACKING_UID, [])],
+        title=codes.cid7021.ImagingMeasurementReport,
+    )
+    *before, measurements = report[0].ContentSequence
+    root = frozen(report[0][:CONTENT_SEQUENCE])
+    return root, tuple(encoded(item) for item in before), Container(measurements, {})
 
 
 def describe(algorithm: Algorithm) -> str:
@@ -195,7 +272,7 @@ def _group(
     algorithm: Any,
     measurements: Any,
     evaluations: Any,
-    images: Iterable[Evidence],
+    images: Iterable[tuple[str, str]],
 ) -> Any:
     from highdicom.sr import (
         MeasurementsAndQualitativeEvaluations,
@@ -209,7 +286,7 @@ def _group(
         algorithm_id=algorithm,
         measurements=measurements,
         qualitative_evaluations=evaluations,
-        source_images=[SourceImageForMeasurementGroup(i.sop_class_uid, i.sop_instance_uid) for i in images],
+        source_images=[SourceImageForMeasurementGroup(*image) for image in images],
     )
 
 
@@ -234,13 +311,20 @@ def _condition(finding: ReportedFinding) -> Any:
     return CodedConcept(plain(finding.label, _SH_LIMIT).upper(), PRIVATE_SCHEME, meaning)
 
 
-def _comments(sentences: Iterable[str]) -> Any:
+@lru_cache(maxsize=1)
+def _comments_form() -> Container:
+    return Container(comments([COMMENT]), {"comment": COMMENT})
+
+
+def comments(sentences: Iterable[str]) -> Dataset:
     """Return what a person should read with the result: TEXT in Qualitative Evaluations (TID 1500, rows 12 and 14)."""
     from highdicom.sr import CodedConcept, ContainerContentItem, ContentSequence, TextContentItem
     from highdicom.sr.enum import RelationshipTypeValues
 
     contains = RelationshipTypeValues.CONTAINS
-    container = ContainerContentItem(CodedConcept.from_code(QUALITATIVE_EVALUATIONS), relationship_type=contains)
+    container: Dataset = ContainerContentItem(
+        CodedConcept.from_code(QUALITATIVE_EVALUATIONS), relationship_type=contains
+    )
     container.ContentSequence = ContentSequence(
         [TextContentItem(codes.DCM.Comment, plain(sentence), relationship_type=contains) for sentence in sentences]
     )

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,20 +87,13 @@ def gather(session: Session, study: Study) -> Gathered:
     ReportError
         When there is nothing to report: no instance was classified, none should have been.
     """
-    rows = session.exec(
-        select(Instance, Series)
-        .join(Series, col(Series.id) == col(Instance.series_id))
-        .where(Instance.study_id == study.id, col(Instance.reportable).is_(True))
-        .order_by(col(Instance.received_at), col(Instance.id))
-    ).all()
+    rows = session.exec(_instances(), params={"study_id": study.id}).all()
     if not rows:
         raise ReportError(f"study {study.study_instance_uid} has nothing to report")
     instances = tuple((instance, series) for instance, series in rows)
     versions = _versions(session, study)
     algorithms = {(v.name, v.version): Algorithm(v.name, v.version, v.weights_sha256) for v in versions}
-    newest = session.exec(
-        select(Report).where(Report.study_id == study.id).order_by(col(Report.generation).desc()).limit(1)
-    ).first()
+    newest = session.exec(_newest(), params={"study_id": study.id}).first()
     sha256 = _digest(study, instances, list(algorithms.values()))
     return Gathered(
         study_id=study.id or 0,
@@ -116,26 +110,61 @@ def gather(session: Session, study: Study) -> Gathered:
     )
 
 
+# To put a statement together takes longer than the database takes over it: each is put together once.
+
+
+@cache
+def _instances() -> Any:
+    return (
+        select(Instance, Series)
+        .join(Series, col(Series.id) == col(Instance.series_id))
+        .where(Instance.study_id == sa.bindparam("study_id"), col(Instance.reportable).is_(True))
+        .order_by(col(Instance.received_at), col(Instance.id))
+    )
+
+
+@cache
+def _newest() -> Any:
+    of_study = select(Report).where(Report.study_id == sa.bindparam("study_id"))
+    return of_study.order_by(col(Report.generation).desc()).limit(1)
+
+
 def _versions(session: Session, study: Study) -> Sequence[ModelVersion]:
     """Return the model versions whose word counts; of a study that no model could read, those that were to."""
     counting = sorted({f"{entry['model']}@{entry['model_version']}" for entry in study.findings})
-    identifier = col(ModelVersion.name) + sa.literal("@") + col(ModelVersion.version)
     if not counting:  # the work of what was predicted may be removed by now
-        owed = (
-            select(WorkItem.lane)
-            .join(Instance, col(Instance.id) == col(WorkItem.subject_id))
-            .where(WorkItem.kind == WorkKind.INFER, Instance.study_id == study.id)
-        )
-        predicted = (
-            select(identifier)
-            .join(Prediction, col(Prediction.model_version_id) == col(ModelVersion.id))
-            .join(Instance, col(Instance.id) == col(Prediction.instance_id))
-            .where(Instance.study_id == study.id)
-        )
-        counting = sorted(session.scalars(sa.union(owed, predicted)))
-    return session.exec(
-        select(ModelVersion).where(identifier.in_(counting)).order_by(col(ModelVersion.name), col(ModelVersion.version))
-    ).all()
+        counting = sorted(session.scalars(_owed_or_predicted(), {"study_id": study.id}))
+    found: Sequence[ModelVersion] = session.exec(_named(), params={"counting": counting}).all()
+    return found
+
+
+@cache
+def _owed_or_predicted() -> Any:
+    owed = (
+        select(WorkItem.lane)
+        .join(Instance, col(Instance.id) == col(WorkItem.subject_id))
+        .where(WorkItem.kind == WorkKind.INFER, Instance.study_id == sa.bindparam("study_id"))
+    )
+    predicted = (
+        select(_identifier())
+        .join(Prediction, col(Prediction.model_version_id) == col(ModelVersion.id))
+        .join(Instance, col(Instance.id) == col(Prediction.instance_id))
+        .where(Instance.study_id == sa.bindparam("study_id"))
+    )
+    return sa.union(owed, predicted)
+
+
+@cache
+def _named() -> Any:
+    return (
+        select(ModelVersion)
+        .where(_identifier().in_(sa.bindparam("counting", expanding=True)))
+        .order_by(col(ModelVersion.name), col(ModelVersion.version))
+    )
+
+
+def _identifier() -> sa.ColumnElement[str]:
+    return col(ModelVersion.name) + sa.literal("@") + col(ModelVersion.version)
 
 
 def _finding(entry: dict[str, Any], algorithm: Algorithm) -> ReportedFinding:

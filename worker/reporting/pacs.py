@@ -8,6 +8,7 @@ it from the start or not at all.
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,14 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
 
 from worker.config import Credentials, Peer
-from worker.errors import FirstreadError, PeerUnreachable, ReportError, ReportRefused
+from worker.errors import PeerUnreachable, ReportError, ReportRefused
 from worker.reporting import storage_status
-from worker.reporting.association import CONNECT_SECONDS, DIMSE_SECONDS, NothingAccepted, association
+from worker.reporting.association import CONNECT_SECONDS, DIMSE_SECONDS, BrokenOff, NothingAccepted, association
+from worker.reporting.lines import Lines
 from worker.reporting.sending import SendOutcome, send_files
 from worker.reporting.storage_status import Answer
 
-__all__ = ["Delivered", "Outcome", "SendOutcome", "deliver", "echo", "send_files", "store"]
+__all__ = ["Delivered", "Lines", "SendOutcome", "deliver", "echo", "send_files"]
 
 FALLBACKS: dict[str, tuple[str, ...]] = {
     Comprehensive3DSRStorage: (ComprehensiveSRStorage,),
@@ -52,15 +54,6 @@ class Delivered:
     warning: str | None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one file: delivered, or the error why not."""
-
-    path: Path
-    delivered: Delivered | None
-    error: FirstreadError | None
-
-
 def deliver(
     path: Path,
     peer: Peer,
@@ -69,6 +62,7 @@ def deliver(
     credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
+    lines: Lines | None = None,
 ) -> Delivered:
     """Deliver one report.
 
@@ -82,6 +76,8 @@ def deliver(
         The files of TLS, for a peer that is reached over it.
     connect_seconds, dimse_seconds
         Longest waits: for connection and association, for the answer to the C-STORE.
+    lines
+        What is open already, and stays open for other reports; None: an association for this one.
 
     Raises
     ------
@@ -92,57 +88,22 @@ def deliver(
     ReportError
         The stored report cannot be read.
     """
-    (outcome,) = store(
-        [path],
-        peer=peer,
-        calling_ae=calling_ae,
-        credentials=credentials,
-        connect_seconds=connect_seconds,
-        dimse_seconds=dimse_seconds,
-    )
-    if outcome.delivered is None:
-        raise outcome.error or ReportError(f"{path.name}: nothing became of it")
-    return outcome.delivered
-
-
-def store(
-    paths: Sequence[Path],
-    *,
-    peer: Peer,
-    calling_ae: str,
-    credentials: Credentials | None = None,
-    connect_seconds: float = CONNECT_SECONDS,
-    dimse_seconds: float = DIMSE_SECONDS,
-) -> list[Outcome]:
-    """Deliver several reports over one association; one outcome for each, in their order. Nothing is raised."""
-    outcomes: dict[Path, Outcome] = {}
-    readable: dict[Path, Dataset] = {}
-    for path in paths:
+    report = _read(path)
+    candidates = (report.SOPClassUID, *FALLBACKS.get(report.SOPClassUID, ()))
+    contexts = [build_context(name, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]) for name in candidates]
+    with Lines() if lines is None else nullcontext(lines) as open_lines:
         try:
-            readable[path] = _read(path)
-        except ReportError as error:
-            outcomes[path] = Outcome(path, None, error)
-    classes = dict.fromkeys(name for report in readable.values() for name in _candidates(report))
-    contexts = [build_context(name, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]) for name in classes]
-    try:
-        if readable:
-            with association(
+            return open_lines.send(
                 peer,
                 calling_ae,
                 contexts,
+                lambda opened: _send(report, candidates, peer, opened),
                 credentials=credentials,
                 connect_seconds=connect_seconds,
                 dimse_seconds=dimse_seconds,
-            ) as opened:
-                for path, report in readable.items():
-                    outcomes[path] = _outcome(path, report, peer, opened)
-    except NothingAccepted:
-        for path in readable.keys() - outcomes.keys():
-            outcomes[path] = Outcome(path, None, _not_accepted(peer, readable[path]))
-    except PeerUnreachable as error:
-        for path in readable.keys() - outcomes.keys():
-            outcomes[path] = Outcome(path, None, error)
-    return [outcomes[path] for path in paths]
+            )
+        except NothingAccepted as error:
+            raise _not_accepted(peer, candidates) from error
 
 
 def echo(
@@ -185,30 +146,20 @@ def _read(path: Path) -> Dataset:
         raise ReportError(f"{path}: the stored report cannot be read ({error})") from error
 
 
-def _candidates(report: Dataset) -> tuple[str, ...]:
-    return (report.SOPClassUID, *FALLBACKS.get(report.SOPClassUID, ()))
-
-
-def _outcome(path: Path, report: Dataset, peer: Peer, opened: Any) -> Outcome:
-    try:
-        return Outcome(path, _send(report, peer, opened), None)
-    except ReportRefused as error:
-        return Outcome(path, None, error)
-
-
-def _send(report: Dataset, peer: Peer, opened: Any) -> Delivered:
+def _send(report: Dataset, candidates: Sequence[str], peer: Peer, opened: Any) -> Delivered:
+    """Send a report as the first of the candidates that is accepted; the first of all is what it is stored as."""
     accepted = {context.abstract_syntax for context in opened.accepted_contexts}
-    sent_as = next((name for name in _candidates(report) if name in accepted), None)
+    sent_as = next((name for name in candidates if name in accepted), None)
     if sent_as is None:
-        raise _not_accepted(peer, report)
-    stored_as = report.SOPClassUID
+        raise _not_accepted(peer, candidates)
+    stored_as = candidates[0]
     report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = UID(sent_as)
     try:
         answer = opened.send_c_store(report)
     except RuntimeError as error:  # the peer broke off before the request
-        raise PeerUnreachable(f"{peer}: the association was broken off ({error})") from error
+        raise BrokenOff(f"{peer}: the association was broken off ({error})") from error
     if "Status" not in answer:
-        raise PeerUnreachable(f"{peer}: no answer to the C-STORE in time, or broken off")
+        raise BrokenOff(f"{peer}: no answer to the C-STORE in time, or broken off")
     status = int(answer.Status)
     said = storage_status.meaning(status)  # not the Error Comment: free text of the peer's, it may name the patient
     match storage_status.answer(status):
@@ -225,8 +176,8 @@ def _send(report: Dataset, peer: Peer, opened: Any) -> Delivered:
     return Delivered(str(sent_as), status, "; ".join(warning) or None)
 
 
-def _not_accepted(peer: Peer, report: Dataset) -> ReportRefused:
-    tried = ", ".join(UID(name).name for name in _candidates(report))
+def _not_accepted(peer: Peer, candidates: Sequence[str]) -> ReportRefused:
+    tried = ", ".join(UID(name).name for name in candidates)
     return ReportRefused(
         f"{peer}: does not accept {tried}; let it store one of them, or, if Enhanced SR is all it takes, set "
         "FIRSTREAD_REPORT_IOD=enhanced (no other kind of SR can be sent as that), and reprocess the study"

@@ -10,9 +10,10 @@ import contextlib
 import os
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import (
@@ -21,10 +22,20 @@ from pydicom.uid import (
     EnhancedSRStorage,
     ExplicitVRLittleEndian,
 )
+from pydicom.valuerep import DT
 
 from worker.errors import ReportError
 from worker.files import sync_directory
-from worker.reporting.content import MANUFACTURER, PRIVATE_SCHEME, can_refer_to, content_tree, describe, plain
+from worker.reporting.content import (
+    KEPT,
+    MANUFACTURER,
+    PRIVATE_SCHEME,
+    can_refer_to,
+    content_tree,
+    describe,
+    plain,
+)
+from worker.reporting.encoded import Form, Frozen, element, frozen, items, sequence
 from worker.reporting.identity import identity, read_header, time_zone
 from worker.reporting.software import implementation_version_name, software_version
 from worker.reporting.study_result import Algorithm, Evidence, Iod, Priority, ReportedFinding, StudyResult
@@ -36,6 +47,9 @@ __all__ = [
 ]  # fmt: skip
 
 SERIES_NUMBER = 9001
+A_MOMENT = "20000101000000.000000+0000"
+"""Stands in a form where each report has its own."""
+CONTRIBUTED_AT = "%Y%m%d%H%M%S.%f%z"
 SERIES_DESCRIPTION = "AI triage - NOT FOR DIAGNOSIS"
 SOP_CLASSES = {
     "comprehensive_3d": Comprehensive3DSRStorage,
@@ -94,6 +108,9 @@ def build(result: StudyResult) -> Dataset:
         raise ReportError(f"study {result.study_instance_uid}: no valid report can be made: {error}") from error
     report.update(tree)
     report.file_meta = _file_meta(report)
+    # What is there as bytes is then written as it is.
+    terms = source.get("SpecificCharacterSet")
+    report.set_original_encoding(False, True, convert_encodings(terms) if terms else default_encoding)
     return report
 
 
@@ -167,73 +184,94 @@ def _header(result: StudyResult, evidence: list[Evidence]) -> Dataset:
 
 def _add_document(report: Dataset, result: StudyResult, evidence: list[Evidence], moment: datetime) -> None:
     """Add SOP Common, SR Document Series and SR Document General (PS3.3 C.12.1, C.17.1, C.17.2)."""
-    report.SOPClassUID = sop_class_uid(result.iod)
+    report.update(_document(sop_class_uid(result.iod)))
     report.SOPInstanceUID = report_uid(result)
     report.StudyInstanceUID = result.study_instance_uid
-    report.Modality = "SR"
     report.SeriesInstanceUID = series_uid(result.study_instance_uid)
-    report.SeriesNumber = SERIES_NUMBER
-    report.SeriesDescription = SERIES_DESCRIPTION
     report.InstanceNumber = result.generation
-    report.ReferencedPerformedProcedureStepSequence = []
-    report.PerformedProcedureCodeSequence = []
-    report.CompletionFlag = "COMPLETE"
-    report.PreliminaryFlag = "PRELIMINARY"
-    report.VerificationFlag = "UNVERIFIED"
     date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S.%f")
     report.InstanceCreationDate, report.InstanceCreationTime = date, time
     report.ContentDate, report.ContentTime = date, time
     references = [(i.sop_class_uid, i.sop_instance_uid, i.series_instance_uid) for i in evidence if can_refer_to(i)]
     if references:
-        report.CurrentRequestedProcedureEvidenceSequence = _references(result.study_instance_uid, references)
+        report.update(_references("CurrentRequestedProcedureEvidenceSequence", result.study_instance_uid, references))
     if result.predecessor is not None:
-        report.PredecessorDocumentsSequence = _references(result.study_instance_uid, [result.predecessor])
+        report.update(_references("PredecessorDocumentsSequence", result.study_instance_uid, [result.predecessor]))
 
 
-def _references(study_instance_uid: str, instances: Iterable[tuple[str, str, str]]) -> list[Dataset]:
+@cache
+def _document(sop_class: str) -> Frozen:
+    """Return what every report of a kind says of itself."""
+    document = Dataset()
+    document.SOPClassUID = sop_class
+    document.Modality = "SR"
+    document.SeriesNumber = SERIES_NUMBER
+    document.SeriesDescription = SERIES_DESCRIPTION
+    document.ReferencedPerformedProcedureStepSequence = []
+    document.PerformedProcedureCodeSequence = []
+    document.CompletionFlag = "COMPLETE"
+    document.PreliminaryFlag = "PRELIMINARY"
+    document.VerificationFlag = "UNVERIFIED"
+    return frozen(document)
+
+
+def _references(keyword: str, study_instance_uid: str, instances: Iterable[tuple[str, str, str]]) -> Frozen:
     """Return a hierarchical SOP instance reference (PS3.3 C.17.2.1) to (SOP Class, SOP Instance, Series) UIDs."""
-    by_series: dict[str, list[Dataset]] = {}
+    by_series: dict[str, list[bytes]] = {}
     for class_uid, instance_uid, series_instance_uid in instances:
-        item = Dataset()
-        item.ReferencedSOPClassUID = class_uid
-        item.ReferencedSOPInstanceUID = instance_uid
-        by_series.setdefault(series_instance_uid, []).append(item)
-    study = Dataset()
-    study.StudyInstanceUID = study_instance_uid
-    study.ReferencedSeriesSequence = []
-    for series_instance_uid, items in by_series.items():
-        series = Dataset()
-        series.SeriesInstanceUID = series_instance_uid
-        series.ReferencedSOPSequence = items
-        study.ReferencedSeriesSequence.append(series)
-    return [study]
+        reference = element("ReferencedSOPClassUID", class_uid) + element("ReferencedSOPInstanceUID", instance_uid)
+        by_series.setdefault(series_instance_uid, []).append(reference)
+    series = items(
+        element("ReferencedSOPSequence", items(references)) + element("SeriesInstanceUID", series_instance_uid)
+        for series_instance_uid, references in by_series.items()
+    )
+    study = element("ReferencedSeriesSequence", series) + element("StudyInstanceUID", study_instance_uid)
+    return sequence(keyword, [study])
 
 
 def _add_equipment(report: Dataset, result: StudyResult, device_uid: str, moment: datetime) -> None:
     """Add Enhanced General Equipment (PS3.3 C.7.5.2), and each algorithm as equipment (IHE AIR 6.5.3.1)."""
-    from highdicom import ContributingEquipment
+    report.update(_equipment(device_uid, software_version()))
+    algorithms = result.algorithms or (Algorithm(MANUFACTURER, software_version(), ""),)
+    at = {"at": moment.strftime(CONTRIBUTED_AT)}
+    made_by = [_contribution(algorithm, device_uid).filled(at) for algorithm in algorithms]
+    report.update(sequence("ContributingEquipmentSequence", made_by))
 
-    report.Manufacturer = MANUFACTURER
-    report.ManufacturerModelName = MANUFACTURER
-    report.SoftwareVersions = software_version()
-    report.DeviceSerialNumber = device_uid.rpartition(".")[2]  # what tells one set of weights from another
-    equipment: list[Any] = []
-    for algorithm in result.algorithms or (Algorithm(MANUFACTURER, software_version(), ""),):
-        item = ContributingEquipment(
-            manufacturer=MANUFACTURER,
-            purpose_of_reference=codes.DCM.ProcessingEquipment,
-            manufacturer_model_name=plain(algorithm.name, 64),
-            software_versions=plain(algorithm.version, 64),
-            contribution_datetime=moment.strftime("%Y%m%d%H%M%S.%f%z"),
-        )
-        item.DeviceUID = device_uid
-        equipment.append(item)
-    report.ContributingEquipmentSequence = equipment
+
+@lru_cache(maxsize=KEPT)
+def _equipment(device_uid: str, version: str) -> Frozen:
+    equipment = Dataset()
+    equipment.Manufacturer = MANUFACTURER
+    equipment.ManufacturerModelName = MANUFACTURER
+    equipment.SoftwareVersions = version
+    equipment.DeviceSerialNumber = device_uid.rpartition(".")[2]  # what tells one set of weights from another
     scheme = Dataset()
     scheme.CodingSchemeDesignator = PRIVATE_SCHEME
     scheme.CodingSchemeName = "firstread"
     scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
-    report.CodingSchemeIdentificationSequence = [scheme]
+    equipment.CodingSchemeIdentificationSequence = [scheme]
+    return frozen(equipment)
+
+
+@lru_cache(maxsize=KEPT)
+def _contribution(algorithm: Algorithm, device_uid: str) -> Form:
+    """Return an algorithm as contributing equipment, for every report that it has a part in."""
+    return Form(contribution(algorithm, device_uid, A_MOMENT), {"at": DT(A_MOMENT)})
+
+
+def contribution(algorithm: Algorithm, device_uid: str, at: str) -> Dataset:
+    """Return an algorithm as contributing equipment as highdicom makes it."""
+    from highdicom import ContributingEquipment
+
+    made: Dataset = ContributingEquipment(
+        manufacturer=MANUFACTURER,
+        purpose_of_reference=codes.DCM.ProcessingEquipment,
+        manufacturer_model_name=plain(algorithm.name, 64),
+        software_versions=plain(algorithm.version, 64),
+        contribution_datetime=at,
+    )
+    made.DeviceUID = device_uid
+    return made
 
 
 def _file_meta(report: Dataset) -> FileMetaDataset:

@@ -1,32 +1,34 @@
-"""Wiring at the door: settings in, a pipeline out."""
+"""Wiring at the door: settings in, a pipeline out.
+
+Every command and every service comes through here, and most need a part of it: what is wired is imported where it is
+wired. A command that only reads the database starts in half the processor time.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from celery import Celery
 
 from models.engines.choice import choose, usable_gpus
 from models.errors import ModelError
 from models.registry import Registry
 from worker import schema
 from worker.backup.layout import RESTORING
-from worker.commitment.steps import CommitmentPolicy
 from worker.config import Settings, made_data_dir
 from worker.database import Database
 from worker.errors import SchemaOwed
-from worker.intake.routing import Router
-from worker.intake.spool import Spool
-from worker.intake.work import Work
-from worker.pipeline import Pipeline
-from worker.retention.finished_work import FinishedWork
-from worker.retention.removal import Retention
 from worker.supervision.plan import default_services, usable_cores
 from worker.supervision.service import Service
-from worker.wakeups import Wakeups
 
 if TYPE_CHECKING:
+    from celery import Celery
+
+    from worker.commitment.steps import CommitmentPolicy
     from worker.inference.readers import PixelReaders
+    from worker.intake.routing import Router
+    from worker.intake.work import Work
+    from worker.pipeline import Pipeline
+    from worker.retention.finished_work import FinishedWork
+    from worker.retention.removal import Retention
 
 
 def open_database(settings: Settings) -> Database:
@@ -112,21 +114,27 @@ def pixel_readers(settings: Settings) -> "PixelReaders":
     )
 
 
-def model_router(settings: Settings) -> Router:
+def model_router(settings: Settings) -> "Router":
     """Return the routing rules over the installed models."""
+    from worker.intake.routing import Router
+
     installed: dict[str, list[str]] = {}
     for package in model_registry(settings).packages():
         installed.setdefault(package.card.name, []).append(package.card.version)
     return Router(settings.route, installed)
 
 
-def owed_work(settings: Settings, database: Database) -> Work:
+def owed_work(settings: Settings, database: Database) -> "Work":
     """Return the table of owed work."""
+    from worker.intake.work import Work
+
     return Work(database, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)
 
 
-def retention(settings: Settings, pipeline: Pipeline) -> Retention:
+def retention(settings: Settings, pipeline: "Pipeline") -> "Retention":
     """Return what removes stored bytes that nobody needs."""
+    from worker.retention.removal import Retention
+
     return Retention(
         pipeline.database,
         pipeline.spool,
@@ -137,8 +145,10 @@ def retention(settings: Settings, pipeline: Pipeline) -> Retention:
     )
 
 
-def finished_work(settings: Settings, database: Database) -> FinishedWork:
+def finished_work(settings: Settings, database: Database) -> "FinishedWork":
     """Return what removes the rows of finished work."""
+    from worker.retention.finished_work import FinishedWork
+
     return FinishedWork(database, days=settings.work_days)
 
 
@@ -147,10 +157,10 @@ def build_pipeline(
     database: Database,
     *,
     actor: str,
-    app: Celery | None = None,
+    app: "Celery | None" = None,
     routes: bool = False,
     stopping: Callable[[], bool] = lambda: False,
-) -> Pipeline:
+) -> "Pipeline":
     """Wire a pipeline for one service.
 
     Parameters
@@ -162,6 +172,10 @@ def build_pipeline(
     routes
         Whether this service registers arrivals and so needs the routing rules.
     """
+    from worker.intake.spool import Spool
+    from worker.pipeline import Pipeline
+    from worker.wakeups import Wakeups
+
     return Pipeline(
         database,
         Spool(settings.spool_dir, min_free_bytes=settings.min_free_bytes),
@@ -183,8 +197,10 @@ def build_pipeline(
     )
 
 
-def commitment_policy(settings: Settings) -> CommitmentPolicy:
+def commitment_policy(settings: Settings) -> "CommitmentPolicy":
     """Return who gets the results of storage commitment where, and who is asked for it."""
+    from worker.commitment.steps import CommitmentPolicy
+
     known = (*reversed(settings.pacs), *reversed(settings.commitment_peers))  # those set for it, and the first, win
     return CommitmentPolicy(
         peers={peer.ae_title: peer for peer in known},

@@ -66,7 +66,7 @@ def test_every_awkward_file_ends_in_a_state_that_a_person_understands(
         answers = push_raw(stack, files)
         assert answers["aborted"] == 0
         assert answers["0x0000"] > 140, answers
-        stack.wait(lambda: stack.json("reconcile")["pending"] == 0, 180, "everything to be settled")
+        stack.wait(lambda: stack.sums()["pending"] == 0, 180, "everything to be settled")
         done = stack.run("reconcile", "--verify", "--json")
         assert done.returncode == 0, done.stdout
         assert set(stack.alive().values()) == {True}

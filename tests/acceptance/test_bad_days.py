@@ -25,11 +25,11 @@ def test_accepted_with_nothing_but_the_listener_then_drained(
         stack.start("listener")
         assert stack.storescu(*films(tmp_path / "films", 6)) == 0
         stack.start("intake")
-        stack.wait(lambda: stack.json("reconcile")["pending"] == 6, 30, "registration without a broker")
+        stack.wait(lambda: stack.sums()["pending"] == 6, 30, "registration without a broker")
         redis_server.start()
         stack.start("inference", "delivery")
         stack.wait(lambda: stack.settled(6), 90, "classification")
-        stack.wait(lambda: stack.json("studies")[0]["reports"] != [], 30, "reports")
+        stack.wait(lambda: stack.listed()[0]["reports"] != [], 30, "reports")
         assert not delivered(stack, 1)
         pacs.start()
         stack.wait(lambda: delivered(stack, 6), 90, "delivery after the PACS came up")
@@ -56,7 +56,7 @@ def test_kill_9_of_everything_on_the_way(tmp_path: Path, redis_server: RedisServ
         stack.kill("listener")
         stack.start("listener", "intake", "delivery")
         assert stack.storescu(*files[8:]) == 0
-        stack.wait(lambda: stack.json("reconcile")["accepted"] == 12, 60, "registration")
+        stack.wait(lambda: stack.sums()["accepted"] == 12, 60, "registration")
         stack.kill("inference")
         stack.start("inference")
         stack.wait(lambda: stack.settled(12), 120, "classification")
@@ -100,7 +100,7 @@ def test_a_broker_that_lost_everything_is_no_loss(tmp_path: Path, redis_server: 
     with Stack(tmp_path / "data", redis_server.url, pacs=pacs.peer) as stack:
         stack.start("listener", "intake")
         assert stack.storescu(*films(tmp_path / "films", 3)) == 0
-        stack.wait(lambda: stack.json("reconcile")["pending"] == 3, 30, "registration")
+        stack.wait(lambda: stack.sums()["pending"] == 3, 30, "registration")
         redis_server.stop(signal.SIGKILL)
         for path in redis_server.directory.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -22,7 +22,7 @@ def test_kill_9_in_the_middle_of_a_batch(tmp_path: Path, redis_server: RedisServ
     with Stack(tmp_path / "data", redis_server.url, pacs=counting_pacs.peer, lease_seconds=LEASE_SECONDS) as stack:
         stack.start("listener", "intake", "delivery")
         assert stack.storescu(*films(tmp_path / "films", 6, marked=(3, MARK))) == 0
-        stack.wait(lambda: stack.json("reconcile")["pending"] == 6, 30, "registration")
+        stack.wait(lambda: stack.sums()["pending"] == 6, 30, "registration")
         stack.start_faulty("inference", "hold", reached)
         stack.wait(reached.exists, 60, "the worker to be in the middle of its batch")
         assert stack.work("infer") == [("leased", 1)] * 6
@@ -51,7 +51,7 @@ def test_an_input_that_kills_its_worker_is_given_up_and_its_neighbours_are_not(
     ) as stack:
         stack.start("listener", "intake", "delivery")
         assert stack.storescu(*films(tmp_path / "films", 5, marked=(2, MARK))) == 0
-        stack.wait(lambda: stack.json("reconcile")["pending"] == 5, 30, "registration")
+        stack.wait(lambda: stack.sums()["pending"] == 5, 30, "registration")
         for number in range(1, attempts + 1):
             stack.start_faulty("inference", "poison", witness)
             stack.wait(lambda: stack.has_died("inference"), 180, f"death {number}")
@@ -86,7 +86,7 @@ def test_a_message_that_dies_with_its_worker_is_not_missed(
     ):
         stack.start("listener", "intake")
         assert stack.storescu(*films(tmp_path / "films", 3)) == 0
-        stack.wait(lambda: stack.json("reconcile")["pending"] == 3, 30, "registration")
+        stack.wait(lambda: stack.sums()["pending"] == 3, 30, "registration")
         stack.wait(lambda: broker.keys("inference.*") != [], 10, "a hint")
         stack.stop("intake")
         (queue,) = broker.keys("inference.*")

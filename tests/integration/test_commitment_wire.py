@@ -26,6 +26,7 @@ from tests.support.commitment import (
     item,
 )
 from tests.support.listener_process import ListenerProcess
+from tests.support.scp import start_scp
 from worker.commitment.message import MAX_BYTES, MAX_REFERENCES, Message, Reference
 from worker.config import Peer
 from worker.errors import CommitmentRefused, PeerUnreachable
@@ -184,7 +185,7 @@ def test_what_peers_answer_is_told_apart(status: int, error: type[Exception]) ->
 def test_a_peer_without_storage_commitment() -> None:
     ae = AE(ae_title="PEER")
     ae.add_supported_context(Verification)
-    server = ae.start_server(("127.0.0.1", 0), block=False)
+    server = start_scp(ae)
     peer = Peer(ae_title="PEER", host="127.0.0.1", port=server.socket.getsockname()[1])
     try:
         with pytest.raises(NothingAccepted):

@@ -24,6 +24,7 @@ from pynetdicom.sop_class import Verification
 from tests.support.fakes import make_pipeline
 from tests.support.objects import save
 from tests.support.pipelines import bright, infer
+from tests.support.scp import start_scp
 from tests.support.study_results import result_of, source
 from worker.config import Peer
 from worker.errors import PeerUnreachable, ReportError, ReportRefused
@@ -61,7 +62,7 @@ def scp(
     ae.require_called_aet = True
     for name in (*classes, Verification):
         ae.add_supported_context(name, list(syntaxes) if name != Verification else None)
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer)])
+    server = start_scp(ae, [(evt.EVT_C_STORE, answer)])
     try:
         yield Peer(ae_title="PACS", host="127.0.0.1", port=server.socket.getsockname()[1])
     finally:
@@ -344,7 +345,7 @@ def test_echo() -> None:
 def test_echo_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ae = AE(ae_title="PACS")
     ae.add_supported_context(Verification)
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_ECHO, lambda _event: 0x0122)])
+    server = start_scp(ae, [(evt.EVT_C_ECHO, lambda _event: 0x0122)])
     try:
         peer = Peer(ae_title="PACS", host="127.0.0.1", port=server.socket.getsockname()[1])
         with pytest.raises(PeerUnreachable, match="0x0122"):

@@ -12,6 +12,7 @@ from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AE, _config, evt
 
 from tests.support.objects import film, prefix, save
+from tests.support.scp import start_scp
 from tests.support.spooled import split
 from worker.config import Peer
 from worker.reporting.pacs import SendOutcome, send_files
@@ -51,7 +52,7 @@ def keeper(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Keeper, Peer]]:
     ae.maximum_associations = 20
     for syntax in (*AllTransferSyntaxes, JPEG_XL):
         ae.add_supported_context(CR, syntax)
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keeper.store)])
+    server = start_scp(ae, [(evt.EVT_C_STORE, keeper.store)])
     yield keeper, Peer(ae_title="PACS", host="127.0.0.1", port=server.socket.getsockname()[1])
     server.shutdown()
     logging.getLogger("pynetdicom").setLevel(logging.NOTSET)

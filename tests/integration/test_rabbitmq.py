@@ -27,7 +27,7 @@ def test_scans_are_read_with_rabbitmq_which_may_restart(tmp_path: Path) -> None:
         broker.start()
         stack.wait(lambda: stack.settled(4), 120, "the others, after the broker came back")
         assert [study["ai_status"] for study in stack.studies()] == ["complete"] * 4
-        stack.wait(lambda: all(study["reports"] for study in stack.studies()), 60, "the reports")
+        stack.wait(lambda: all(study["reports"] for study in stack.listed()), 60, "the reports")
         assert set(stack.alive().values()) == {True}
 
 

@@ -10,6 +10,7 @@ from pynetdicom import AE, evt
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
+from tests.support.scp import start_scp
 from worker.config import Peer
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -64,7 +65,7 @@ def commitment_peer(
     ae = AE(ae_title=called)
     ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
     handlers = [(evt.EVT_N_ACTION, on_action), (evt.EVT_N_EVENT_REPORT, on_event)]
-    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[one for one in handlers if one[1]])
+    server = start_scp(ae, [one for one in handlers if one[1]], port=port)
     try:
         yield Peer(ae_title=called, host="127.0.0.1", port=server.socket.getsockname()[1])
     finally:

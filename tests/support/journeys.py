@@ -18,7 +18,7 @@ def films(folder: Path, count: int, *, marked: tuple[int, str] | None = None) ->
 
 def delivered(stack: Stack, count: int) -> bool:
     """Whether so many deliveries are done."""
-    reports = [report for study in stack.studies() for report in study["reports"]]
+    reports = [report for study in stack.listed() for report in study["reports"]]
     return sum(d["status"] == "delivered" for r in reports for d in r["deliveries"]) == count
 
 

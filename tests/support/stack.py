@@ -14,7 +14,11 @@ from typing import Any, ClassVar, Self
 
 from sqlmodel import col, select
 
+from worker import schema
 from worker.database import Database, WorkItem
+from worker.intake.spool import Spool
+from worker.reconcile import reconcile
+from worker.studies import StudyFilter, list_studies
 
 SERVICES = {
     "listener": ("listener", "--no-intake"),
@@ -151,19 +155,40 @@ class Stack:
         result: list[dict[str, Any]] = self.json("studies")
         return result
 
+    @contextlib.contextmanager
+    def database(self) -> Iterator[Database]:
+        """The database as a command opens it, in this process.
+
+        What a wait asks again and again is asked here: a command is a new interpreter each time, which takes from the
+        services the processor time they are waited for. What a test asserts of a result it asks of the commands.
+        """
+        database = Database(self.environment.get("FIRSTREAD_DATABASE_URL") or f"sqlite:///{self.data_dir}/firstread.db")
+        try:
+            schema.ensure(database)
+            yield database
+        finally:
+            database.dispose()
+
     def work(self, kind: str) -> list[tuple[str, int]]:
         """State and attempts of all work of a kind, oldest first: from the table, for no command shows leases."""
-        database = Database(self.environment.get("FIRSTREAD_DATABASE_URL") or f"sqlite:///{self.data_dir}/firstread.db")
         query = select(WorkItem).where(WorkItem.kind == kind).order_by(col(WorkItem.id))
-        with database.read() as session:
-            found = [(str(item.state), item.attempts) for item in session.exec(query)]
-        database.dispose()
-        return found
+        with self.database() as database, database.read() as session:
+            return [(str(item.state), item.attempts) for item in session.exec(query)]
+
+    def sums(self) -> dict[str, Any]:
+        """What `firstread reconcile --json` would say, for a wait."""
+        with self.database() as database:
+            return reconcile(database, Spool(self.data_dir / "spool"), self.data_dir / "reports").as_json()
+
+    def listed(self) -> list[dict[str, Any]]:
+        """What `firstread studies --json` would say, for a wait."""
+        with self.database() as database, database.read() as session:
+            return list_studies(session, StudyFilter())
 
     def settled(self, count: int) -> bool:
         """Whether `count` instances are registered and none is pending."""
-        sums = self.json("reconcile")
-        return sums["accepted"] == count and sums["pending"] == 0
+        sums = self.sums()
+        return bool(sums["accepted"] == count and sums["pending"] == 0)
 
     def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait until something holds; show the logs when it does not."""

@@ -21,6 +21,7 @@ class Registering:
 
     def __init__(self, site: Site, inference: Hints, delivery: Hints) -> None:
         self.site, self.inference, self.delivery = site, inference, delivery
+        self._sweeps = 0
 
     def run(self) -> Steps:
         """Register, sweep, and look again."""
@@ -82,4 +83,15 @@ class Registering:
             if owed:
                 yield from self.inference.publish(lane, "intake", len(owed))
         if site.deliveries or (site.reports and site.reports[0][0] <= site.env.now):
+            yield from self.delivery.publish("delivery", "intake")
+        self._sweeps += 1
+        site.env.process(self._hint_when_due(self._sweeps))
+
+    def _hint_when_due(self, sweep: int) -> Steps:
+        """Wake delivery at the moment when a study has been quiet, of those that the sweep saw; the next looks anew."""
+        site = self.site
+        while (due := min((one[0] for one in site.reports if one[0] > site.env.now), default=None)) is not None:
+            yield site.env.timeout(due - site.env.now)
+            if self._sweeps != sweep:
+                return
             yield from self.delivery.publish("delivery", "intake")

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from sqlmodel import select
 
 from models.classifier import Classifier
 from models.engines.keras import BUCKETS
@@ -21,7 +22,7 @@ from tests.faults.postgres import PostgresServer
 from tests.support.peers import Storescp
 from worker import bootstrap
 from worker.config import Settings
-from worker.database import WorkKind
+from worker.database import Delivery, DeliveryStatus, WorkKind
 from worker.inference import classify
 from worker.inference.readers import PixelReaders
 from worker.intake.spool import Spool
@@ -99,8 +100,10 @@ def journey(bench: Bench, kind: str, batches: int, size: int) -> None:
         _inference(bench, kind, size, seen)
     pipeline = bench.pipeline
     bench.step("report", lambda: pipeline._one(WorkKind.REPORT, "", pipeline._report), seen)
-    (destination,) = map(str, pipeline.reports.destinations)
-    bench.step("deliver", lambda: pipeline._one(WorkKind.DELIVER, destination, pipeline._deliver))
+    bench.step("deliver", pipeline.deliver)
+    with bench.database.read() as session:
+        undone = session.exec(select(Delivery.last_error).where(Delivery.status != DeliveryStatus.DELIVERED)).all()
+    assert not undone, f"reports that are not at the PACS: {undone}"
 
 
 def part10(sop_class: str, sop_instance: str, data: bytes) -> bytes:

@@ -311,9 +311,10 @@ class Pipeline:
         reached is left alone until the next call. Returns how many deliveries were tried.
         """
         with pacs.Lines() as lines:
-            return self._deliver_all({WorkKind.DELIVER: partial(self._deliver, lines=lines), **self.commitments.steps})
+            deliver = partial(self._deliver, lines=lines)
+            return self._deliver_all({WorkKind.DELIVER: deliver, **self.commitments.steps}, lines)
 
-    def _deliver_all(self, outgoing: Mapping[WorkKind, Callable[[Claim], None]]) -> int:
+    def _deliver_all(self, outgoing: Mapping[WorkKind, Callable[[Claim], None]], lines: pacs.Lines) -> int:
         count = 0
         barred: set[tuple[str, str]] = set()
         while not self.stopping():
@@ -321,7 +322,10 @@ class Pipeline:
                 due = {(one.kind, one.lane) for one in self.work.due(session) if one.kind in outgoing}
             if not due - barred:
                 break
+            lines.release_all_but({destination for kind, destination in due - barred if kind == WorkKind.DELIVER})
             for kind, destination in sorted(due - barred):
+                if kind != WorkKind.DELIVER:  # it has an association of its own, and some peers allow one
+                    lines.release(destination)
                 ended = self._one(WorkKind(kind), destination, outgoing[WorkKind(kind)])
                 count += ended is not Ended.NOTHING
                 if ended is not Ended.HANDLED:  # away, or another thread has what was due

@@ -84,8 +84,8 @@ class ReportCommit:
         session.flush()
         detail = {"study": study.study_instance_uid, "generation": report.generation, "sha256": report.sha256}
         self.record(session, "report.stored", report.sop_instance_uid, detail)
-        for peer in self.destinations:
-            self._owe_afresh(session, self._new_delivery(report, str(peer)))
+        for destination in dict.fromkeys(map(str, self.destinations)):  # one may be named twice in the settings
+            self._owe_afresh(session, self._new_delivery(report, destination))
 
     def owe_delivery(self, session: Session, report: Report, destination: str) -> None:
         """Owe a report to a destination, for the first time or once more."""

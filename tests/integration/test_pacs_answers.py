@@ -327,6 +327,42 @@ def test_a_run_of_deliveries_needs_one_association(tmp_path: Path) -> None:
     assert len(set(associations)) == 1
 
 
+def test_a_destination_that_is_named_twice_gets_a_report_once(tmp_path: Path) -> None:
+    came: list[str] = []
+    with scp(lambda event: came.append(event.request.AffectedSOPInstanceUID) or 0x0000) as peer:
+        pipeline = make_pipeline(f"sqlite:///{tmp_path}/db", tmp_path, destinations=[peer, peer])
+        with pipeline.spool.receive() as incoming:
+            incoming.write(save(bright(), tmp_path / "one.dcm").read_bytes())
+            incoming.commit()
+        infer(pipeline)
+        assert (pipeline.report(), pipeline.deliver()) == (1, 1)
+        pipeline.database.dispose()
+    assert len(came) == 1
+
+
+def test_a_peer_has_one_association_at_a_time_and_none_when_nothing_is_due(tmp_path: Path) -> None:
+    open_now: list[int] = []
+    most: list[int] = []
+
+    def count(event: Any) -> int:
+        open_now.append(1)
+        most.append(sum(1 for thread in event.assoc.ae.active_associations if thread.is_established))
+        return 0x0000
+
+    one, two = stored(tmp_path, "1.dcm"), stored(tmp_path, "other.dcm", iod="enhanced")
+    with scp(count) as peer, pacs.Lines() as lines:
+        pacs.deliver(one, peer, "FIRSTREAD", lines=lines)
+        pacs.deliver(two, peer, "FIRSTREAD", lines=lines)
+        lines.release_all_but([str(peer)])
+        assert lines.peers == {str(peer)}
+        lines.release_all_but([])
+        assert lines.peers == set()
+        pacs.deliver(one, peer, "FIRSTREAD", lines=lines)
+        lines.release(f"{peer}/tls")
+        assert lines.peers == set()
+    assert most == [1, 1, 1]
+
+
 def test_what_is_sent_goes_out_at_once() -> None:
     with scp() as peer, association(peer, "FIRSTREAD", [build_context(Verification)]) as opened:
         assert opened.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.engine import make_url
 
 from models.engines.choice import choose
 from models.errors import ModelError
@@ -44,7 +45,19 @@ def _shown(settings: Settings, name: str, value: Any) -> Any:
         return [f"{claimed}={role}" for claimed, role in settings.oidc_roles]
     if name in {"pacs", "commitment_peers"}:
         return [str(peer) for peer in getattr(settings, name)]
+    if name == "database_url" and value:
+        return masked_database(value)
     return masked(value) if name.endswith("_url") and value else value
+
+
+def masked_database(url: str) -> str:
+    """Return a database's URL without passwords, whatever signs are in them."""
+    made = make_url(url)
+    hidden = {
+        name: "***" if re.search("password|secret", name, re.IGNORECASE) else value
+        for name, value in made.query.items()
+    }
+    return made.set(query=hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
 def masked(url: str) -> str:
@@ -71,7 +84,7 @@ def _engines(settings: Settings) -> dict[str, str]:
 
 
 WORKED_OUT: dict[str, Callable[[Settings], Any]] = {
-    "database_url": lambda settings: masked(settings.effective_database_url),
+    "database_url": lambda settings: masked_database(settings.effective_database_url),
     "commitment_peers": lambda settings: [str(peer) for peer in settings.commitment_peers or settings.pacs],
     "models_dir": lambda settings: str(bootstrap.models_dir(settings)),
     "listener_processes": _listener_processes,

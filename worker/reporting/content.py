@@ -307,7 +307,7 @@ def _condition(finding: ReportedFinding) -> Any:
 
     meaning = plain(finding.code_meaning or finding.label, _LO_LIMIT)
     if finding.code_value and finding.code_scheme:
-        return CodedConcept(finding.code_value, plain(finding.code_scheme, _SH_LIMIT), meaning)
+        return CodedConcept(plain(finding.code_value, _SH_LIMIT), plain(finding.code_scheme, _SH_LIMIT), meaning)
     return CodedConcept(plain(finding.label, _SH_LIMIT).upper(), PRIVATE_SCHEME, meaning)
 
 

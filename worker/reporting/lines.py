@@ -1,7 +1,7 @@
 """Associations that stay open between deliveries: opening one costs more than what goes over it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,18 +21,19 @@ LONGEST_SECONDS = 60.0
 are used."""
 
 Sent = TypeVar("Sent")
-_Key = tuple[str, str, tuple[str | None, ...]]
+_Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class _Line:
     opened: Any
+    classes: tuple[str | None, ...]
     closing: ExitStack
     began: float
 
 
 class Lines:
-    """Open associations, at most one for each peer and set of SOP Classes; all are released at the end of the block.
+    """Open associations, at most one for each peer; all are released at the end of the block.
 
     To be used by one thread.
 
@@ -52,8 +53,25 @@ class Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for key in list(self._lines):
+        with ExitStack() as all_of_them:  # one that cannot be released keeps none of the others
+            for key in list(self._lines):
+                all_of_them.callback(self._let_go, key)
+
+    @property
+    def peers(self) -> set[str]:
+        """With whom an association is open."""
+        return {name for name, _ in self._lines}
+
+    def release(self, peer: str) -> None:
+        """Release the association with a peer, who is to have another one or nothing more for now."""
+        for key in [key for key in self._lines if _plain(key[0]) == _plain(peer)]:
             self._let_go(key)
+
+    def release_all_but(self, peers: Collection[str]) -> None:
+        """Release the associations with peers for whom nothing is due."""
+        kept = {_plain(peer) for peer in peers}
+        for name in [name for name, _ in self._lines if _plain(name) not in kept]:
+            self.release(name)
 
     def send(
         self,
@@ -68,7 +86,7 @@ class Lines:
         Parameters
         ----------
         contexts
-            What is proposed; another proposal has an association of its own.
+            What is proposed; for another proposal the association is opened anew.
         send
             Gets the association; raises `BrokenOff` where no answer comes over it. Called again, with a new one,
             where that had been open before: the peer may have had enough of it in between.
@@ -80,15 +98,16 @@ class Lines:
         PeerUnreachable
             As `association` does, and from `send`.
         """
-        key = (str(peer), calling_ae, tuple(context.abstract_syntax for context in contexts))
-        if self._is_fit(key):
+        key, classes = (str(peer), calling_ae), tuple(context.abstract_syntax for context in contexts)
+        if self._is_fit(key, classes):
             try:
                 return self._sent(key, send)
             except BrokenOff:
                 log.info("called_again", peer=str(peer))
         closing = ExitStack()
         opened = closing.enter_context(association(peer, calling_ae, contexts, **more))
-        self._lines[key] = _Line(opened, closing, self._clock())
+        opened.network_timeout_response = "A-RELEASE"  # one that waits for its turn is let go, and no failure
+        self._lines[key] = _Line(opened, classes, closing, self._clock())
         return self._sent(key, send)
 
     def _sent(self, key: _Key, send: Callable[[Any], Sent]) -> Sent:
@@ -101,12 +120,13 @@ class Lines:
                 self._let_go(key)
             raise
 
-    def _is_fit(self, key: _Key) -> bool:
+    def _is_fit(self, key: _Key, classes: tuple[str | None, ...]) -> bool:
         """Say whether there is an association that can be used; one that cannot is let go."""
         line = self._lines.get(key)
         if line is None:
             return False
-        if line.opened.is_established and self._clock() - line.began < LONGEST_SECONDS:
+        is_young = self._clock() - line.began < LONGEST_SECONDS
+        if line.opened.is_established and line.classes == classes and is_young:
             return True
         self._let_go(key)
         return False
@@ -114,3 +134,8 @@ class Lines:
     def _let_go(self, key: _Key) -> None:
         """Release an association that has not broken off."""
         self._lines.pop(key).closing.close()
+
+
+def _plain(peer: str) -> str:
+    """Return a peer without its TLS: what is owed to it from before it had any is sent over it too."""
+    return peer.removesuffix("/tls")

@@ -9,7 +9,7 @@ import pytest
 
 from dicom_listener.acceptors import processes
 from worker.cli import main
-from worker.commands.configuration import masked
+from worker.commands.configuration import masked, masked_database
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +81,18 @@ def test_secrets_are_masked_whatever_the_form(monkeypatch, capsys) -> None:
         out, err = run(monkeypatch, capsys, *form)
         assert "hunter2" not in out + err
         assert "FIRSTREAD_DICOM_PORT" in out
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hun;ter2@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u@h/d?password=hun;ter2&sslmode=require", "postgresql://u@h/d?password=***&sslmode=require"),
+        ("sqlite:////srv/firstread.db", "sqlite:////srv/firstread.db"),
+    ],
+)
+def test_no_sign_in_a_password_of_the_database_shows_it(url: str, shown: str) -> None:
+    assert masked_database(url) == shown
 
 
 @pytest.mark.parametrize(

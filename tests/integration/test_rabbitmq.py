@@ -22,6 +22,7 @@ def test_scans_are_read_with_rabbitmq_which_may_restart(tmp_path: Path) -> None:
         stack.start()
         assert stack.storescu(*films[:2]) == 0
         stack.wait(lambda: stack.settled(2), 90, "the first two")
+        stack.wait(lambda: all(study["reports"] for study in stack.listed()), 60, "their reports")  # nobody is at work
         broker.stop()
         assert stack.storescu(*films[2:]) == 0
         broker.start()

@@ -310,11 +310,11 @@ class Pipeline:
         New reports are made between the rounds, and storage commitment has its turn. A destination that cannot be
         reached is left alone until the next call. Returns how many deliveries were tried.
         """
-        with pacs.Lines() as lines:
-            deliver = partial(self._deliver, lines=lines)
-            return self._deliver_all({WorkKind.DELIVER: deliver, **self.commitments.steps}, lines)
+        with pacs.KeptAssociations() as kept:
+            deliver = partial(self._deliver, kept=kept)
+            return self._deliver_all({WorkKind.DELIVER: deliver, **self.commitments.steps}, kept)
 
-    def _deliver_all(self, outgoing: Mapping[WorkKind, Callable[[Claim], None]], lines: pacs.Lines) -> int:
+    def _deliver_all(self, outgoing: Mapping[WorkKind, Callable[[Claim], None]], kept: pacs.KeptAssociations) -> int:
         count = 0
         barred: set[tuple[str, str]] = set()
         while not self.stopping():
@@ -322,10 +322,10 @@ class Pipeline:
                 due = {(one.kind, one.lane) for one in self.work.due(session) if one.kind in outgoing}
             if not due - barred:
                 break
-            lines.release_all_but({destination for kind, destination in due - barred if kind == WorkKind.DELIVER})
+            kept.release_all_but({destination for kind, destination in due - barred if kind == WorkKind.DELIVER})
             for kind, destination in sorted(due - barred):
                 if kind != WorkKind.DELIVER:  # it has an association of its own, and some peers allow one
-                    lines.release(destination)
+                    kept.release(destination)
                 ended = self._one(WorkKind(kind), destination, outgoing[WorkKind(kind)])
                 count += ended is not Ended.NOTHING
                 if ended is not Ended.HANDLED:  # away, or another thread has what was due
@@ -333,7 +333,7 @@ class Pipeline:
             self.report()
         return count
 
-    def _deliver(self, claim: Claim, *, lines: pacs.Lines) -> None:
+    def _deliver(self, claim: Claim, *, kept: pacs.KeptAssociations) -> None:
         delivery, report = self.reports.find(claim)
         try:
             with metrics.stage_seconds.labels(stage="deliver").time():
@@ -342,7 +342,7 @@ class Pipeline:
                     Peer.parse(delivery.destination).secured_as(self.reports.destinations),
                     calling_ae=self.ae_title,
                     credentials=self.credentials,
-                    lines=lines,
+                    kept=kept,
                 )
         except FirstreadError as error:
             failure = error  # the name of an except clause ends with it

@@ -30,7 +30,7 @@ from worker.config import Peer
 from worker.errors import PeerUnreachable, ReportError, ReportRefused
 from worker.reporting import pacs, storage_status
 from worker.reporting.association import association
-from worker.reporting.lines import LONGEST_SECONDS
+from worker.reporting.kept_associations import LONGEST_SECONDS
 from worker.reporting.structured_report import build, write
 
 SRS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
@@ -234,10 +234,10 @@ def test_one_that_breaks_off_in_the_middle(tmp_path: Path) -> None:
         return 0x0000
 
     first, second = stored(tmp_path, "1.dcm"), stored(tmp_path, "2.dcm", generation=2)
-    with scp(leave) as peer, pacs.Lines() as lines:
+    with scp(leave) as peer, pacs.KeptAssociations() as kept:
         for path in (first, second):
             with pytest.raises(PeerUnreachable):
-                pacs.deliver(path, peer, "FIRSTREAD", lines=lines, **QUICK)
+                pacs.deliver(path, peer, "FIRSTREAD", kept=kept, **QUICK)
     assert tries == [1, 2]
 
 
@@ -249,18 +249,18 @@ def test_several_over_one_association(tmp_path: Path) -> None:
         return {2: 0xC000, 3: 0xA700}.get(event.dataset.InstanceNumber, 0x0000)
 
     one, two, three, four = [stored(tmp_path, f"{number}.dcm", generation=number) for number in (1, 2, 3, 4)]
-    with scp(refuse_the_second) as peer, pacs.Lines() as lines:
-        assert pacs.deliver(one, peer, "FIRSTREAD", lines=lines).status == 0
+    with scp(refuse_the_second) as peer, pacs.KeptAssociations() as kept:
+        assert pacs.deliver(one, peer, "FIRSTREAD", kept=kept).status == 0
         with pytest.raises(ReportRefused):
-            pacs.deliver(two, peer, "FIRSTREAD", lines=lines)
+            pacs.deliver(two, peer, "FIRSTREAD", kept=kept)
         with pytest.raises(ReportError):
-            pacs.deliver(tmp_path / "lost.dcm", peer, "FIRSTREAD", lines=lines)
+            pacs.deliver(tmp_path / "lost.dcm", peer, "FIRSTREAD", kept=kept)
         with pytest.raises(PeerUnreachable):  # out of resources: it is not asked at once again
-            pacs.deliver(three, peer, "FIRSTREAD", lines=lines)
-        assert pacs.deliver(four, peer, "FIRSTREAD", lines=lines).status == 0
+            pacs.deliver(three, peer, "FIRSTREAD", kept=kept)
+        assert pacs.deliver(four, peer, "FIRSTREAD", kept=kept).status == 0
         assert len(associations) == 1
         other = stored(tmp_path, "other.dcm", iod="enhanced")
-        assert pacs.deliver(other, peer, "FIRSTREAD", lines=lines).status == 0
+        assert pacs.deliver(other, peer, "FIRSTREAD", kept=kept).status == 0
         assert len(associations) == 2  # of another proposal
 
 
@@ -274,8 +274,8 @@ def test_one_that_breaks_off_between_two_is_called_again(tmp_path: Path) -> None
         return 0x0000
 
     paths = [stored(tmp_path, f"{number}.dcm", generation=number) for number in (1, 2, 3)]
-    with scp(leave_after_the_first) as peer, pacs.Lines() as lines:
-        delivered = [pacs.deliver(path, peer, "FIRSTREAD", lines=lines, **QUICK) for path in paths]
+    with scp(leave_after_the_first) as peer, pacs.KeptAssociations() as kept:
+        delivered = [pacs.deliver(path, peer, "FIRSTREAD", kept=kept, **QUICK) for path in paths]
     assert [one.status for one in delivered] == [0, 0, 0]
     assert came == [1, 2, 2, 3]
 
@@ -290,8 +290,8 @@ def test_the_second_try_goes_as_what_the_first_did(tmp_path: Path) -> None:
         return 0x0000
 
     paths = [stored(tmp_path, f"{number}.dcm", generation=number) for number in (1, 2)]
-    with scp(leave_at_the_second, classes=(ComprehensiveSRStorage,)) as peer, pacs.Lines() as lines:
-        delivered = [pacs.deliver(path, peer, "FIRSTREAD", lines=lines, **QUICK) for path in paths]
+    with scp(leave_at_the_second, classes=(ComprehensiveSRStorage,)) as peer, pacs.KeptAssociations() as kept:
+        delivered = [pacs.deliver(path, peer, "FIRSTREAD", kept=kept, **QUICK) for path in paths]
     assert came == 3 * [ComprehensiveSRStorage]
     assert [one.warning is not None and "sent as" in one.warning for one in delivered] == [True, True]
 
@@ -305,10 +305,10 @@ def test_an_association_is_not_kept_for_ever(tmp_path: Path) -> None:
         return 0x0000
 
     paths = [stored(tmp_path, f"{number}.dcm", generation=number) for number in (1, 2, 3)]
-    with scp(count) as peer, pacs.Lines(lambda: now) as lines:
+    with scp(count) as peer, pacs.KeptAssociations(lambda: now) as kept:
         for path, at in zip(paths, (0.0, LONGEST_SECONDS - 1, LONGEST_SECONDS + 1), strict=True):
             now = at
-            pacs.deliver(path, peer, "FIRSTREAD", lines=lines)
+            pacs.deliver(path, peer, "FIRSTREAD", kept=kept)
     assert len(associations) == 2
 
 
@@ -350,16 +350,16 @@ def test_a_peer_has_one_association_at_a_time_and_none_when_nothing_is_due(tmp_p
         return 0x0000
 
     one, two = stored(tmp_path, "1.dcm"), stored(tmp_path, "other.dcm", iod="enhanced")
-    with scp(count) as peer, pacs.Lines() as lines:
-        pacs.deliver(one, peer, "FIRSTREAD", lines=lines)
-        pacs.deliver(two, peer, "FIRSTREAD", lines=lines)
-        lines.release_all_but([str(peer)])
-        assert lines.peers == {str(peer)}
-        lines.release_all_but([])
-        assert lines.peers == set()
-        pacs.deliver(one, peer, "FIRSTREAD", lines=lines)
-        lines.release(f"{peer}/tls")
-        assert lines.peers == set()
+    with scp(count) as peer, pacs.KeptAssociations() as kept:
+        pacs.deliver(one, peer, "FIRSTREAD", kept=kept)
+        pacs.deliver(two, peer, "FIRSTREAD", kept=kept)
+        kept.release_all_but([str(peer)])
+        assert kept.peers == {str(peer)}
+        kept.release_all_but([])
+        assert kept.peers == set()
+        pacs.deliver(one, peer, "FIRSTREAD", kept=kept)
+        kept.release(f"{peer}/tls")
+        assert kept.peers == set()
     assert most == [1, 1, 1]
 
 

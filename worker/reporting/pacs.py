@@ -31,11 +31,11 @@ from worker.config import Credentials, Peer
 from worker.errors import PeerUnreachable, ReportError, ReportRefused
 from worker.reporting import storage_status
 from worker.reporting.association import CONNECT_SECONDS, DIMSE_SECONDS, BrokenOff, NothingAccepted, association
-from worker.reporting.lines import Lines
+from worker.reporting.kept_associations import KeptAssociations
 from worker.reporting.sending import SendOutcome, send_files
 from worker.reporting.storage_status import Answer
 
-__all__ = ["Delivered", "Lines", "SendOutcome", "deliver", "echo", "send_files"]
+__all__ = ["Delivered", "KeptAssociations", "SendOutcome", "deliver", "echo", "send_files"]
 
 FALLBACKS: dict[str, tuple[str, ...]] = {
     Comprehensive3DSRStorage: (ComprehensiveSRStorage,),
@@ -62,7 +62,7 @@ def deliver(
     credentials: Credentials | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     dimse_seconds: float = DIMSE_SECONDS,
-    lines: Lines | None = None,
+    kept: KeptAssociations | None = None,
 ) -> Delivered:
     """Deliver one report.
 
@@ -76,7 +76,7 @@ def deliver(
         The files of TLS, for a peer that is reached over it.
     connect_seconds, dimse_seconds
         Longest waits: for connection and association, for the answer to the C-STORE.
-    lines
+    kept
         What is open already, and stays open for other reports; None: an association for this one.
 
     Raises
@@ -91,9 +91,9 @@ def deliver(
     report = _read(path)
     candidates = (report.SOPClassUID, *FALLBACKS.get(report.SOPClassUID, ()))
     contexts = [build_context(name, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]) for name in candidates]
-    with Lines() if lines is None else nullcontext(lines) as open_lines:
+    with KeptAssociations() if kept is None else nullcontext(kept) as associations:
         try:
-            return open_lines.send(
+            return associations.send(
                 peer,
                 calling_ae,
                 contexts,

@@ -25,14 +25,14 @@ _Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class _Line:
+class _Kept:
     opened: Any
     classes: tuple[str | None, ...]
     closing: ExitStack
     began: float
 
 
-class Lines:
+class KeptAssociations:
     """Open associations, at most one for each peer; all are released at the end of the block.
 
     To be used by one thread.
@@ -45,7 +45,7 @@ class Lines:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lines: dict[_Key, _Line] = {}
+        self._kept: dict[_Key, _Kept] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -54,23 +54,23 @@ class Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with ExitStack() as all_of_them:  # one that cannot be released keeps none of the others
-            for key in list(self._lines):
+            for key in list(self._kept):
                 all_of_them.callback(self._let_go, key)
 
     @property
     def peers(self) -> set[str]:
         """With whom an association is open."""
-        return {name for name, _ in self._lines}
+        return {name for name, _ in self._kept}
 
     def release(self, peer: str) -> None:
         """Release the association with a peer, who is to have another one or nothing more for now."""
-        for key in [key for key in self._lines if _plain(key[0]) == _plain(peer)]:
+        for key in [key for key in self._kept if _plain(key[0]) == _plain(peer)]:
             self._let_go(key)
 
     def release_all_but(self, peers: Collection[str]) -> None:
         """Release the associations with peers for whom nothing is due."""
         kept = {_plain(peer) for peer in peers}
-        for name in [name for name, _ in self._lines if _plain(name) not in kept]:
+        for name in [name for name, _ in self._kept if _plain(name) not in kept]:
             self.release(name)
 
     def send(
@@ -107,11 +107,11 @@ class Lines:
         closing = ExitStack()
         opened = closing.enter_context(association(peer, calling_ae, contexts, **more))
         opened.network_timeout_response = "A-RELEASE"  # one that waits for its turn is let go, and no failure
-        self._lines[key] = _Line(opened, classes, closing, self._clock())
+        self._kept[key] = _Kept(opened, classes, closing, self._clock())
         return self._sent(key, send)
 
     def _sent(self, key: _Key, send: Callable[[Any], Sent]) -> Sent:
-        opened = self._lines[key].opened
+        opened = self._kept[key].opened
         try:
             return send(opened)
         except BaseException as error:
@@ -122,18 +122,18 @@ class Lines:
 
     def _is_fit(self, key: _Key, classes: tuple[str | None, ...]) -> bool:
         """Say whether there is an association that can be used; one that cannot is let go."""
-        line = self._lines.get(key)
-        if line is None:
+        found = self._kept.get(key)
+        if found is None:
             return False
-        is_young = self._clock() - line.began < LONGEST_SECONDS
-        if line.opened.is_established and line.classes == classes and is_young:
+        is_young = self._clock() - found.began < LONGEST_SECONDS
+        if found.opened.is_established and found.classes == classes and is_young:
             return True
         self._let_go(key)
         return False
 
     def _let_go(self, key: _Key) -> None:
         """Release an association that has not broken off."""
-        self._lines.pop(key).closing.close()
+        self._kept.pop(key).closing.close()
 
 
 def _plain(peer: str) -> str:

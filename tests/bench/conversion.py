@@ -14,13 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tests.bench.machine import machine, versions
+from tests.bench.rows import write_rows
 
 RECIPES = (
     "covid_pneumonia_mlp", "covid_ct_mlp", "chest_xray_squeezenet", "covid_cxr_vgg16", "tuberculosis_vgg16",
@@ -133,19 +132,8 @@ def main() -> None:
     parser.add_argument("--limit-mb", type=float, default=16_000)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    result: dict[str, Any] = {
-        "benchmark": "conversion",
-        "at": datetime.now(UTC).replace(microsecond=0).isoformat(),
-        "machine": machine(Path(tempfile.gettempdir())),
-        "versions": versions(),
-        "rows": [],
-    }
-    for recipe in asked.only or RECIPES:
-        row = measured(recipe, asked.limit_seconds, asked.limit_mb)
-        result["rows"].append(row)
-        print(json.dumps(row), flush=True)
-        if asked.out:
-            asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    rows = (measured(recipe, asked.limit_seconds, asked.limit_mb) for recipe in asked.only or RECIPES)
+    write_rows("conversion", rows, asked.out)
 
 
 if __name__ == "__main__":

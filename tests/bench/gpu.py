@@ -10,13 +10,10 @@ measures the processor, and says so.
 """
 
 import argparse
-import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +26,8 @@ from models.engines.keras import BUCKETS, in_mixed_precision
 from models.preprocessing import FloatArray
 from models.registry import Package, Registry
 from models.training.recipes import TRAINING_RECIPES
-from tests.bench.machine import machine, versions
 from tests.bench.networks import build_published
+from tests.bench.rows import write_rows
 
 SIZES = (1, 8, 32, 128)
 """Three of the batches that are served, and one beyond them that shows where the card would end."""
@@ -189,23 +186,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     without_tensor_float_32()
-    result: dict[str, Any] = {
-        "benchmark": "gpu",
-        "at": datetime.now(UTC).replace(microsecond=0).isoformat(),
-        "machine": machine(Path(tempfile.gettempdir())),
-        "versions": versions(),
-        "backend": load_keras().backend.backend(),
-        "device": device(),
-        "rounds": asked.rounds,
-        "rows": [],
-    }
-    print(f"{result['device']}, Keras on {result['backend']}", file=sys.stderr, flush=True)
-    for name, package, network in subjects(asked.only):
-        row = measured(name, package, network, asked.rounds)
-        result["rows"].append(row)
-        print(json.dumps(row), flush=True)
-        if asked.out:
-            asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    backend, found = load_keras().backend.backend(), device()
+    print(f"{found}, Keras on {backend}", file=sys.stderr, flush=True)
+    rows = (measured(name, package, network, asked.rounds) for name, package, network in subjects(asked.only))
+    write_rows("gpu", rows, asked.out, backend=backend, device=found, rounds=asked.rounds)
 
 
 if __name__ == "__main__":
